@@ -1,0 +1,316 @@
+//! What the events of a conversation mean.
+//!
+//! [`Conversation::step`] is the one implementation of meaning: used live, in replay and in tests. Definitions are those
+//! of the catalogue ([`crate::kpi`]).
+
+mod resolution;
+mod response;
+
+use std::collections::HashMap;
+
+use crate::dimension::Dimension;
+use crate::event::{Assignee, Event, EventId, Initiator, Payload, Sentiment, Status};
+use crate::fact::{Fact, Facts, Measure, difference};
+use crate::series::{DimensionValues, Names, SeriesId, Symbol};
+use crate::time::Timestamp;
+use crate::timeline::{Added, Timeline};
+
+/// A conversation's timeline and what it has come to.
+#[derive(Debug, Default)]
+pub struct Subject {
+    timeline: Timeline,
+    state: Option<Conversation>,
+}
+
+impl Subject {
+    /// Adds an event; returns what that did and the facts that lead from the old figures to the new ones.
+    pub fn apply(&mut self, event: Event, names: &Names) -> (Added, Vec<Fact>) {
+        let id = event.id.clone();
+        let excludes = matches!(&event.payload, Payload::StatusChanged { status, .. } if status.excludes());
+        let added = self.timeline.add(event, names);
+        match (added, &mut self.state) {
+            (Added::Duplicate | Added::Conflict, _) => (added, Vec::new()),
+            (Added::Last, Some(state)) if !state.excluded && !excludes => {
+                let mut facts = Facts::new(names);
+                if let Some(event) = self.timeline.last() {
+                    state.step(event, &mut facts);
+                }
+                (added, facts.into_list())
+            }
+            (Added::Last | Added::Within, _) => {
+                let (_, old) = fold(self.timeline.active_before(&id), names);
+                let (state, new) = fold(self.timeline.active(), names);
+                self.state = state;
+                (added, difference(&old, &new))
+            }
+        }
+    }
+}
+
+/// Walks the events of a conversation, in order: what it has come to and every fact. No event: no conversation.
+///
+/// A conversation that is deleted, spam or merged away has no facts.
+pub fn fold<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> (Option<Conversation>, Vec<Fact>) {
+    let events: Vec<&Event> = events.collect();
+    let Some(first) = events.first() else { return (None, Vec::new()) };
+    let mut facts = Facts::new(names);
+    let mut state = Conversation::begin(first, &events, &mut facts);
+    for event in &events {
+        state.step(event, &mut facts);
+    }
+    let facts = if state.excluded { Vec::new() } else { facts.into_list() };
+    (Some(state), facts)
+}
+
+impl Status {
+    /// Whether a conversation in this status is left out of every figure.
+    fn excludes(self) -> bool {
+        matches!(self, Self::Merged | Self::Deleted | Self::Spam)
+    }
+}
+
+/// Where an episode stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Open,
+    Pending,
+    OnHold,
+    Resolved,
+}
+
+/// An unanswered customer.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    since: Timestamp,
+    /// The dimension values when it began.
+    series_at_start: SeriesId,
+    /// The dimension values its level is counted under now.
+    series: SeriesId,
+    /// Stated as long as the wait is open.
+    open: Fact,
+}
+
+/// A resolution that a reopening would undo.
+#[derive(Debug)]
+struct Resolution {
+    at: Timestamp,
+    series: SeriesId,
+    agent: Option<Symbol>,
+    taken_back_by_reopening: Vec<Fact>,
+}
+
+/// Milliseconds of the running episode in each state, up to the last change.
+#[derive(Debug, Default, Clone, Copy)]
+struct Spent {
+    open: i64,
+    pending: i64,
+    on_hold: i64,
+}
+
+/// What a conversation has come to after some of its events.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent things that have happened or not, no state machine")]
+pub struct Conversation {
+    opened_at: Timestamp,
+    series_at_opening: SeriesId,
+    /// `None` until the first public message tells, where no opening was reported.
+    initiator: Option<Initiator>,
+    values: DimensionValues,
+    series: SeriesId,
+    /// Deleted, spam or merged away.
+    excluded: bool,
+    /// The dimension values the backlog counts it under now.
+    backlog_series: SeriesId,
+
+    progress: Progress,
+    progress_since: Timestamp,
+    episode_start: Timestamp,
+    spent: Spent,
+    resolved_before: bool,
+    resolution: Option<Resolution>,
+
+    wait: Option<Wait>,
+    wait_answered_before: bool,
+    waiting_for_bot_since: Option<Timestamp>,
+    replies: i64,
+
+    owned_by_bot: bool,
+    first_handoff: Option<Timestamp>,
+    last_handoff: Option<Timestamp>,
+    reached_human: bool,
+    last_agent: Option<Symbol>,
+    assigned_to_agent_before: bool,
+    /// The agent assigned last and not replied yet.
+    to_reply: Option<(Symbol, Timestamp)>,
+
+    /// Sentiments scored after their messages.
+    scores: HashMap<EventId, Sentiment>,
+    /// Whether the event being walked over gave a negative duration.
+    skewed: bool,
+}
+
+impl Conversation {
+    /// The conversation at its opening: the first `opened` event, else, as long as none is known, the first event.
+    fn begin(first: &Event, events: &[&Event], facts: &mut Facts) -> Self {
+        let reported = events.iter().find_map(|event| match &event.payload {
+            Payload::Opened(opened) => Some((event, opened)),
+            _ => None,
+        });
+        let mut values = DimensionValues::default();
+        let opened_at = if let Some((event, opened)) = reported {
+            values.clone_from(&opened.dimensions);
+            set_attributes(&mut values, event);
+            event.time
+        } else {
+            set_attributes(&mut values, first);
+            change_values(&mut values, &first.payload);
+            first.time
+        };
+        let series = facts.series(&values);
+        let mut scores = HashMap::new();
+        for event in events {
+            if let Payload::SentimentScored { message, sentiment } = &event.payload {
+                scores.insert(EventId { source: event.id.source, id: message.clone() }, *sentiment);
+            }
+        }
+        let initiator = reported.map(|(_, opened)| opened.initiator);
+        let last_agent = values.get(&Dimension::Agent);
+        let mut state = Self {
+            opened_at,
+            series_at_opening: series,
+            initiator,
+            values,
+            series,
+            excluded: false,
+            backlog_series: series,
+            progress: Progress::Open,
+            progress_since: opened_at,
+            episode_start: opened_at,
+            spent: Spent::default(),
+            resolved_before: false,
+            resolution: None,
+            wait: None,
+            wait_answered_before: false,
+            waiting_for_bot_since: None,
+            replies: 0,
+            owned_by_bot: false,
+            first_handoff: None,
+            last_handoff: None,
+            reached_human: last_agent.is_some() || initiator == Some(Initiator::Agent),
+            last_agent,
+            assigned_to_agent_before: false,
+            to_reply: None,
+            scores,
+            skewed: false,
+        };
+        facts.state(Measure::Opened, opened_at, series, 0);
+        facts.state(Measure::Backlog, opened_at, series, opened_at.millis());
+        if initiator == Some(Initiator::Customer) {
+            state.customer_waits(opened_at, facts);
+        }
+        state
+    }
+
+    /// Walks over the next event.
+    pub fn step(&mut self, event: &Event, facts: &mut Facts) {
+        let at = event.time;
+        let before = self.values.clone();
+        if !matches!(event.payload, Payload::Opened(_)) {
+            set_attributes(&mut self.values, event);
+            change_values(&mut self.values, &event.payload);
+        }
+        if self.values != before {
+            self.series = facts.series(&self.values);
+            self.move_levels(at, facts);
+        }
+        match &event.payload {
+            // The opening counts from the beginning, and a second one not at all.
+            Payload::Opened(_) | Payload::Updated(_) | Payload::SentimentScored { .. } | Payload::Retracted(_) => {}
+            Payload::StatusChanged { status, actor, .. } => self.enter(*status, *actor, at, facts),
+            Payload::Assigned { to, reason } => self.assign(*to, *reason, &before, at, facts),
+            Payload::MessageCreated { actor, visibility, quick_reply, sentiment } => {
+                let sentiment = self.scores.get(&event.id).copied().or(*sentiment);
+                self.message(*actor, *visibility, *quick_reply, sentiment, at, facts);
+            }
+        }
+        if std::mem::take(&mut self.skewed) {
+            facts.state(Measure::Skewed, at, self.series, 0);
+        }
+    }
+
+    /// Milliseconds from `from` to `to`. A negative duration comes from skewed clocks and counts as 0.
+    fn elapsed(&mut self, from: Timestamp, to: Timestamp) -> i64 {
+        let ms = to.millis_since(from);
+        self.skewed |= ms < 0;
+        ms.max(0)
+    }
+
+    /// The series of the present values, credited to `agent`.
+    fn credited_to(&self, agent: Option<Symbol>, facts: &Facts) -> SeriesId {
+        if agent == self.values.get(&Dimension::Agent) {
+            return self.series;
+        }
+        facts.series(&self.values.with(&Dimension::Agent, agent))
+    }
+
+    /// Levels never move before the conversation was opened, however skewed the clocks.
+    fn level_at(&self, at: Timestamp) -> Timestamp {
+        at.max(self.opened_at)
+    }
+
+    /// Counts what is open under the present dimension values from now on.
+    fn move_levels(&mut self, at: Timestamp, facts: &mut Facts) {
+        let at = self.level_at(at);
+        if self.progress != Progress::Resolved && self.backlog_series != self.series {
+            facts.lower(Measure::Backlog, at, self.backlog_series, self.opened_at.millis());
+            facts.state(Measure::Backlog, at, self.series, self.opened_at.millis());
+            self.backlog_series = self.series;
+        }
+        if let Some(wait) = self.wait.as_mut().filter(|wait| wait.series != self.series) {
+            let at = at.max(wait.since);
+            facts.lower(Measure::Unanswered, at, wait.series, wait.since.millis());
+            facts.state(Measure::Unanswered, at, self.series, wait.since.millis());
+            wait.series = self.series;
+        }
+    }
+}
+
+/// Custom attributes an event carries are in force from it on.
+fn set_attributes(values: &mut DimensionValues, event: &Event) {
+    for (attribute, value) in &event.attributes {
+        values.set_custom(*attribute, *value);
+    }
+}
+
+/// What an event other than the opening does to the dimension values.
+fn change_values(values: &mut DimensionValues, payload: &Payload) {
+    match payload {
+        Payload::Updated(changes) => {
+            for (dimension, value) in &changes.set {
+                values.set(dimension, *value);
+            }
+            for tag in &changes.add_tags {
+                values.add_tag(*tag);
+            }
+            for tag in &changes.remove_tags {
+                values.remove_tag(*tag);
+            }
+        }
+        Payload::Assigned { to, .. } => {
+            let (agent, team) = match to {
+                Assignee::Nobody | Assignee::Bot(_) => (None, None),
+                Assignee::Team(team) => (None, Some(*team)),
+                Assignee::Agent { agent, team } => (Some(*agent), *team),
+            };
+            values.set(&Dimension::Agent, agent);
+            if team.is_some() {
+                values.set(&Dimension::Team, team);
+            }
+        }
+        Payload::Opened(_)
+        | Payload::StatusChanged { .. }
+        | Payload::MessageCreated { .. }
+        | Payload::SentimentScored { .. }
+        | Payload::Retracted(_) => {}
+    }
+}

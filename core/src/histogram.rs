@@ -1,0 +1,330 @@
+//! Distributions: HDR buckets for percentiles, and beside them the exact count, sum, least and greatest value.
+
+use hdrhistogram::Histogram as HdrHistogram;
+
+/// Values below this have a bucket each; above, a bucket is at most 1/128 of its values wide.
+const EXACT_BELOW: u64 = 256;
+/// Buckets in the upper half of an octave's 256.
+const HALF: u64 = 128;
+/// The greatest value with a bucket: 2^49 - 1 ms, about 17,800 years, longer than from the year 1 to 9999.
+pub const GREATEST: i64 = (1 << 49) - 1;
+/// The greatest relative error of a percentile: the width of a bucket.
+pub const RELATIVE_ERROR: f64 = 1.0 / 128.0;
+/// Up to how many values a histogram is a list.
+const FEW: usize = 64;
+
+/// The bucket a value falls in: the layout of `HdrHistogram` with 2 significant digits.
+fn bucket_of(value: i64) -> u32 {
+    let value = u64::try_from(value.clamp(0, GREATEST)).expect("clamped to be positive");
+    let index = if value < EXACT_BELOW {
+        value
+    } else {
+        let shift = u64::from(value.ilog2()) - 7;
+        shift * HALF + (value >> shift)
+    };
+    u32::try_from(index).expect("2^49 has 5,632 buckets")
+}
+
+/// The greatest value of a bucket.
+fn greatest_in(bucket: u32) -> i64 {
+    let bucket = u64::from(bucket);
+    let value = if bucket < EXACT_BELOW {
+        bucket
+    } else {
+        let shift = bucket / HALF - 1;
+        ((HALF + bucket % HALF + 1) << shift) - 1
+    };
+    i64::try_from(value).expect("below 2^49")
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Buckets {
+    /// The bucket of each value, in no order.
+    Few(Vec<u32>),
+    /// How many values are in each bucket, from the first.
+    Many(Vec<u64>),
+}
+
+/// A distribution of milliseconds (or other numbers from 0 to [`GREATEST`]).
+///
+/// Count, sum, least and greatest are exact; a percentile's relative error is at most [`RELATIVE_ERROR`]. Two
+/// distributions merge exactly.
+#[derive(Debug, Clone)]
+pub struct Distribution {
+    count: u64,
+    sum: i64,
+    min: i64,
+    max: i64,
+    buckets: Buckets,
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self { count: 0, sum: 0, min: i64::MAX, max: i64::MIN, buckets: Buckets::Few(Vec::new()) }
+    }
+}
+
+/// Equal when they hold the same values, as far as buckets tell them apart.
+impl PartialEq for Distribution {
+    fn eq(&self, other: &Self) -> bool {
+        (self.count, self.sum, self.min, self.max) == (other.count, other.sum, other.min, other.max)
+            && self.filled_buckets().eq(other.filled_buckets())
+    }
+}
+
+impl Distribution {
+    /// Adds a value.
+    pub fn record(&mut self, value: i64) {
+        self.count += 1;
+        self.sum += value;
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.add_to_bucket(bucket_of(value), 1);
+    }
+
+    fn add_to_bucket(&mut self, bucket: u32, count: u64) {
+        match &mut self.buckets {
+            Buckets::Few(list) if count == 1 && list.len() < FEW => list.push(bucket),
+            Buckets::Few(list) => {
+                let mut counts = Vec::new();
+                for known in std::mem::take(list) {
+                    add_at(&mut counts, known, 1);
+                }
+                add_at(&mut counts, bucket, count);
+                self.buckets = Buckets::Many(counts);
+            }
+            Buckets::Many(counts) => add_at(counts, bucket, count),
+        }
+    }
+
+    /// Adds the values of another distribution.
+    pub fn merge(&mut self, other: &Self) {
+        self.merge_parts(other.count, other.sum, other.min().zip(other.max()), other.filled_buckets());
+    }
+
+    /// Adds the parts of a distribution as they travel: count, sum, least and greatest value, and filled buckets.
+    pub fn merge_parts(
+        &mut self,
+        count: u64,
+        sum: i64,
+        range: Option<(i64, i64)>,
+        buckets: impl IntoIterator<Item = (u32, u64)>,
+    ) {
+        self.count += count;
+        self.sum += sum;
+        if let Some((min, max)) = range {
+            self.min = self.min.min(min);
+            self.max = self.max.max(max);
+        }
+        let last = bucket_of(GREATEST);
+        for (bucket, count) in buckets {
+            self.add_to_bucket(bucket.min(last), count);
+        }
+    }
+
+    /// The number of values.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The exact sum.
+    #[must_use]
+    pub fn sum(&self) -> i64 {
+        self.sum
+    }
+
+    /// The exact least value; `None` when there is none.
+    #[must_use]
+    pub fn min(&self) -> Option<i64> {
+        (self.count > 0).then_some(self.min)
+    }
+
+    /// The exact greatest value; `None` when there is none.
+    #[must_use]
+    pub fn max(&self) -> Option<i64> {
+        (self.count > 0).then_some(self.max)
+    }
+
+    /// Sum over count, exact up to the last digit of an `f64`; `None` when there is no value.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+
+    /// Buckets with anything in them and how much, ascending.
+    pub fn filled_buckets(&self) -> impl Iterator<Item = (u32, u64)> {
+        let mut filled: Vec<(u32, u64)> = Vec::new();
+        match &self.buckets {
+            Buckets::Few(list) => {
+                let mut sorted = list.clone();
+                sorted.sort_unstable();
+                for bucket in sorted {
+                    match filled.last_mut() {
+                        Some((filling, count)) if *filling == bucket => *count += 1,
+                        _ => filled.push((bucket, 1)),
+                    }
+                }
+            }
+            Buckets::Many(counts) => {
+                filled
+                    .extend((0..).zip(counts).filter(|(_, count)| **count > 0).map(|(bucket, count)| (bucket, *count)));
+            }
+        }
+        filled.into_iter()
+    }
+
+    /// The value at the nearest rank, `ceil(percent / 100 × count)` and at least 1; `None` when there is no value.
+    ///
+    /// Never below the exact one, and above it by at most [`RELATIVE_ERROR`].
+    #[must_use]
+    pub fn percentile(&self, percentile: Percentile) -> Option<i64> {
+        let rank = percentile.rank(self.count)?;
+        let mut seen = 0;
+        for (bucket, count) in self.filled_buckets() {
+            seen += count;
+            if seen >= rank {
+                return Some(greatest_in(bucket).clamp(self.min, self.max));
+            }
+        }
+        self.max()
+    }
+
+    /// The same distribution for any other `HdrHistogram` library: 0 to [`GREATEST`], 2 significant digits.
+    #[must_use]
+    pub fn to_hdrhistogram(&self) -> HdrHistogram<u64> {
+        let greatest = u64::try_from(GREATEST).expect("positive");
+        let mut histogram =
+            HdrHistogram::new_with_bounds(1, greatest, 2).expect("these bounds are allowed: 1, more than 2, 2 digits");
+        for (bucket, count) in self.filled_buckets() {
+            let value = u64::try_from(greatest_in(bucket)).expect("positive");
+            histogram.record_n(value, count).expect("within the bounds");
+        }
+        histogram
+    }
+}
+
+fn add_at(counts: &mut Vec<u64>, bucket: u32, count: u64) {
+    let bucket = bucket as usize;
+    if counts.len() <= bucket {
+        counts.resize(bucket + 1, 0);
+    }
+    counts[bucket] += count;
+}
+
+/// A percentile: a number from 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Percentile(f64);
+
+impl Percentile {
+    /// `None` unless `percent` is from 0 to 100.
+    #[must_use]
+    pub fn new(percent: f64) -> Option<Self> {
+        (0.0..=100.0).contains(&percent).then_some(Self(percent))
+    }
+
+    /// The number, from 0 to 100.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        self.0
+    }
+
+    /// The nearest rank among `count` values, from 1; `None` when there is none.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and count")]
+    pub fn rank(self, count: u64) -> Option<u64> {
+        // 99.9 / 100 × 1,000 is a little more than 999 in binary: round such dust off before rounding up.
+        let exact = self.0 * count as f64 / 100.0;
+        let rank = if (exact - exact.round()).abs() < 1e-9 * exact.max(1.0) { exact.round() } else { exact.ceil() };
+        (count > 0).then(|| (rank as u64).clamp(1, count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn buckets_meet_without_gaps_and_are_at_most_a_128th_wide() {
+        let last = bucket_of(GREATEST);
+        for bucket in 0..=last {
+            let greatest = greatest_in(bucket);
+            assert_eq!(bucket_of(greatest), bucket);
+            if bucket < last {
+                assert_eq!(bucket_of(greatest + 1), bucket + 1);
+                let width = greatest_in(bucket + 1) - greatest;
+                assert!(width == 1 || (width as f64) <= (greatest + 1) as f64 * RELATIVE_ERROR);
+            }
+        }
+        assert_eq!(greatest_in(last), GREATEST);
+    }
+
+    #[test]
+    fn ranks_do_not_suffer_from_binary_fractions() {
+        let rank = |percent, count| Percentile::new(percent).and_then(|p| p.rank(count));
+        assert_eq!(rank(99.9, 1_000), Some(999));
+        assert_eq!(rank(29.0, 100), Some(29));
+        assert_eq!(rank(0.0, 7), Some(1));
+        assert_eq!(rank(100.0, 7), Some(7));
+        assert_eq!(rank(50.0, 7), Some(4));
+        assert_eq!(rank(50.0, 0), None);
+        assert!(Percentile::new(100.1).is_none() && Percentile::new(f64::NAN).is_none());
+    }
+
+    #[test]
+    fn a_year_in_milliseconds_is_not_clamped() {
+        let mut years = Distribution::default();
+        years.record(194_839_724_000);
+        assert_eq!(years.percentile(Percentile(50.0)), Some(194_839_724_000));
+    }
+
+    fn values() -> impl Strategy<Value = Vec<i64>> {
+        let magnitude = prop_oneof![0i64..300, 0i64..100_000, 0i64..10_000_000_000, 0..=GREATEST];
+        prop::collection::vec(magnitude, 1..300)
+    }
+
+    fn distribution(values: &[i64]) -> Distribution {
+        let mut distribution = Distribution::default();
+        for value in values {
+            distribution.record(*value);
+        }
+        distribution
+    }
+
+    proptest! {
+        #[test]
+        fn percentiles_are_within_the_bound_of_the_exact_nearest_rank(
+            mut values in values(), percent in 0.0f64..=100.0
+        ) {
+            let ours = distribution(&values);
+            values.sort_unstable();
+            let percentile = Percentile(percent);
+            let rank = percentile.rank(ours.count()).expect("not empty");
+            let exact = values[usize::try_from(rank).expect("small") - 1];
+            let answer = ours.percentile(percentile).expect("not empty");
+            prop_assert!(answer >= exact && (answer - exact) as f64 <= exact as f64 * RELATIVE_ERROR);
+            prop_assert_eq!(ours.sum(), values.iter().sum::<i64>());
+            prop_assert_eq!((ours.min(), ours.max()), (values.first().copied(), values.last().copied()));
+        }
+
+        #[test]
+        fn merging_is_recording_everything(a in values(), b in values()) {
+            let mut merged = distribution(&a);
+            merged.merge(&distribution(&b));
+            prop_assert_eq!(merged, distribution(&[a, b].concat()));
+        }
+
+        #[test]
+        fn the_converted_histogram_holds_as_many_values_and_the_same_percentiles(values in values()) {
+            let ours = distribution(&values);
+            let theirs = ours.to_hdrhistogram();
+            prop_assert_eq!(theirs.len(), ours.count());
+            for percent in [0.0, 25.0, 50.0, 90.0, 99.0, 100.0] {
+                let answer = ours.percentile(Percentile(percent)).expect("not empty");
+                let theirs = i64::try_from(theirs.value_at_percentile(percent)).expect("small");
+                prop_assert_eq!(bucket_of(answer), bucket_of(theirs), "at {}", percent);
+            }
+        }
+    }
+}

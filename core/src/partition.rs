@@ -1,0 +1,84 @@
+//! A partition: the subjects whose events are routed to it, and their grid. One writer owns it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::conversation::Subject;
+use crate::event::Event;
+use crate::grid::{Reader, Recorder, SubjectNumber, grid};
+use crate::series::{Names, Symbol};
+use crate::timeline::Added;
+
+/// A partition. It is a function of the set of events applied to it.
+#[derive(Debug)]
+pub struct Partition {
+    names: Arc<Names>,
+    recorder: Recorder,
+    reader: Reader,
+    subjects: HashMap<Symbol, HashMap<Arc<str>, (SubjectNumber, Subject)>>,
+}
+
+impl Partition {
+    /// An empty partition that interns with `names`.
+    #[must_use]
+    pub fn new(names: Arc<Names>) -> Self {
+        let (recorder, reader) = grid();
+        Self { names, recorder, reader, subjects: HashMap::new() }
+    }
+
+    /// A reader of the partition's grid, for other threads.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Applies an event of a conversation. Its facts are seen after [`Self::publish`].
+    pub fn apply(&mut self, tenant: Symbol, conversation: &str, event: Event) -> Added {
+        let subjects = self.subjects.entry(tenant).or_default();
+        if !subjects.contains_key(conversation) {
+            let id: Arc<str> = conversation.into();
+            let number = self.recorder.add_subject(Arc::clone(&id));
+            subjects.insert(id, (number, Subject::default()));
+        }
+        let Some((number, subject)) = subjects.get_mut(conversation) else {
+            unreachable!("the subject has just been put there")
+        };
+        let (added, facts) = subject.apply(event, &self.names);
+        for fact in &facts {
+            self.recorder.record(tenant, *number, fact);
+        }
+        added
+    }
+
+    /// Shows readers everything applied so far, at once.
+    pub fn publish(&mut self) {
+        self.recorder.publish();
+    }
+}
+
+/// The partition a conversation belongs to: 64-bit FNV-1a of tenant and conversation, modulo the number of partitions.
+///
+/// Part of the log's format: a log is only ever read with the number of partitions it was written with.
+#[must_use]
+pub fn route(tenant: &str, conversation: &str, partitions: u32) -> u32 {
+    let bytes = tenant.bytes().chain([0]).chain(conversation.bytes());
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    // The low bits of FNV-1a are its weakest.
+    u32::try_from((hash >> 32) % u64::from(partitions.max(1))).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routing_is_even_and_never_changes() {
+        let mut shares = [0; 4];
+        for n in 0..4_000 {
+            shares[route("acme", &format!("c{n}"), 4) as usize] += 1;
+        }
+        assert!(shares.iter().all(|share| (900..1_100).contains(share)), "{shares:?}");
+        assert_eq!([route("acme", "c1", 64), route("acme", "c2", 64), route("b", "c1", 64)], [0; 3]);
+    }
+}

@@ -1,0 +1,302 @@
+//! Interned names and series: the few strings that repeat, kept once.
+
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use dashmap::DashMap;
+
+use crate::dimension::Dimension;
+
+/// A list that only grows. One thread may add while any number read, without locks and without moving what is there.
+#[derive(Debug)]
+pub(crate) struct AppendList<T> {
+    // Segment k holds 2^k values, so no value ever moves.
+    segments: [OnceLock<Box<[OnceLock<T>]>>; 32],
+}
+
+impl<T> AppendList<T> {
+    pub(crate) const fn new() -> Self {
+        Self { segments: [const { OnceLock::new() }; 32] }
+    }
+
+    fn place(index: u32) -> (usize, usize) {
+        let number = u64::from(index) + 1;
+        let segment = number.ilog2();
+        let within = number - (1u64 << segment);
+        (segment as usize, usize::try_from(within).expect("a segment holds fewer than 2^32 values"))
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
+        let (segment, within) = Self::place(index);
+        self.segments[segment].get()?.get(within)?.get()
+    }
+
+    /// Sets the value at `index`; the first value set stays.
+    pub(crate) fn set(&self, index: u32, value: T) {
+        let (segment, within) = Self::place(index);
+        let slots = self.segments[segment].get_or_init(|| (0..1u64 << segment).map(|_| OnceLock::new()).collect());
+        let _ = slots[within].set(value);
+    }
+}
+
+/// Gives each distinct value a small number, and the value back for the number.
+///
+/// Looking a number up takes no lock; interning takes the lock of one shard of a `dashmap`.
+#[derive(Debug)]
+pub struct Interner<T: ?Sized + Eq + Hash> {
+    numbers: DashMap<Arc<T>, u32>,
+    values: AppendList<Arc<T>>,
+    next: AtomicU32,
+}
+
+impl<T: ?Sized + Eq + Hash> Default for Interner<T> {
+    fn default() -> Self {
+        Self { numbers: DashMap::new(), values: AppendList::new(), next: AtomicU32::new(0) }
+    }
+}
+
+impl<T: ?Sized + Eq + Hash> Interner<T> {
+    /// The number of `value`, given now if it has none.
+    ///
+    /// # Panics
+    /// After 2^32 - 1 distinct values.
+    pub fn intern(&self, value: &T) -> u32
+    where
+        Arc<T>: for<'a> From<&'a T>,
+    {
+        if let Some(number) = self.find(value) {
+            return number;
+        }
+        let value: Arc<T> = Arc::from(value);
+        *self.numbers.entry(Arc::clone(&value)).or_insert_with(|| {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            assert!(number < u32::MAX, "more than 2^32 - 1 distinct values");
+            self.values.set(number, value);
+            number
+        })
+    }
+
+    /// The number of `value`, if it has one.
+    pub fn find(&self, value: &T) -> Option<u32> {
+        self.numbers.get(value).map(|number| *number)
+    }
+
+    /// The value with this number.
+    pub fn value(&self, number: u32) -> Option<&Arc<T>> {
+        self.values.get(number)
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+}
+
+/// An interned string: a dimension's value, an agent, a source, a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Symbol(NonZeroU32);
+
+/// An interned combination of dimension values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub(crate) u32);
+
+/// The interning tables of a process, shared by its partitions and queries.
+#[derive(Debug, Default)]
+pub struct Names {
+    symbols: Interner<str>,
+    series: Interner<DimensionValues>,
+}
+
+impl Names {
+    /// The symbol of `text`.
+    pub fn symbol(&self, text: &str) -> Symbol {
+        let number = self.symbols.intern(text);
+        Symbol(NonZeroU32::MIN.saturating_add(number))
+    }
+
+    /// The symbol of `text`; `None` for the empty string, which means "not set".
+    pub fn symbol_if_set(&self, text: &str) -> Option<Symbol> {
+        (!text.is_empty()).then(|| self.symbol(text))
+    }
+
+    /// The symbol of `text`, if anything was ever called so.
+    pub fn find_symbol(&self, text: &str) -> Option<Symbol> {
+        self.symbols.find(text).map(|number| Symbol(NonZeroU32::MIN.saturating_add(number)))
+    }
+
+    /// The text of a symbol.
+    pub fn text(&self, symbol: Symbol) -> &str {
+        self.symbols.value(symbol.0.get() - 1).map_or("", AsRef::as_ref)
+    }
+
+    /// The series of a combination of dimension values.
+    pub fn series(&self, values: &DimensionValues) -> SeriesId {
+        SeriesId(self.series.intern(values))
+    }
+
+    /// The dimension values of a series.
+    pub fn values(&self, series: SeriesId) -> Option<&DimensionValues> {
+        self.series.value(series.0).map(AsRef::as_ref)
+    }
+
+    /// How many series there are.
+    pub fn series_count(&self) -> usize {
+        self.series.len()
+    }
+}
+
+impl From<&DimensionValues> for Arc<DimensionValues> {
+    fn from(values: &DimensionValues) -> Self {
+        Arc::new(values.clone())
+    }
+}
+
+/// How many single-valued standard dimensions there are, the quick reply included.
+const SINGLE: usize = 11;
+
+/// The dimension values in force at some instant: the key of a series.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct DimensionValues {
+    single: [Option<Symbol>; SINGLE],
+    /// Sorted, each once.
+    tags: Vec<Symbol>,
+    /// Custom attributes and their values, sorted by attribute, each once.
+    custom: Vec<(Symbol, Symbol)>,
+}
+
+/// The place of a single-valued standard dimension.
+fn place(dimension: &Dimension) -> Option<usize> {
+    match dimension {
+        Dimension::Channel => Some(0),
+        Dimension::Direction => Some(1),
+        Dimension::Team => Some(2),
+        Dimension::Agent => Some(3),
+        Dimension::Priority => Some(4),
+        Dimension::Topic => Some(5),
+        Dimension::Subtopic => Some(6),
+        Dimension::Language => Some(7),
+        Dimension::Country => Some(8),
+        Dimension::CustomerSegment => Some(9),
+        Dimension::QuickReply => Some(10),
+        Dimension::Tag | Dimension::Custom(_) => None,
+    }
+}
+
+impl DimensionValues {
+    /// The value of a single-valued standard dimension; `None` for tags and custom attributes.
+    #[must_use]
+    pub fn get(&self, dimension: &Dimension) -> Option<Symbol> {
+        place(dimension).and_then(|place| self.single[place])
+    }
+
+    /// Sets or clears a single-valued standard dimension; tags and custom attributes have their own methods.
+    pub fn set(&mut self, dimension: &Dimension, value: Option<Symbol>) {
+        if let Some(place) = place(dimension) {
+            self.single[place] = value;
+        }
+    }
+
+    /// These values with another value of one dimension.
+    #[must_use]
+    pub fn with(&self, dimension: &Dimension, value: Option<Symbol>) -> Self {
+        let mut values = self.clone();
+        values.set(dimension, value);
+        values
+    }
+
+    /// The tags, sorted.
+    #[must_use]
+    pub fn tags(&self) -> &[Symbol] {
+        &self.tags
+    }
+
+    /// Adds a tag.
+    pub fn add_tag(&mut self, tag: Symbol) {
+        if let Err(place) = self.tags.binary_search(&tag) {
+            self.tags.insert(place, tag);
+        }
+    }
+
+    /// Removes a tag.
+    pub fn remove_tag(&mut self, tag: Symbol) {
+        if let Ok(place) = self.tags.binary_search(&tag) {
+            self.tags.remove(place);
+        }
+    }
+
+    /// The value of a custom attribute.
+    #[must_use]
+    pub fn custom(&self, attribute: Symbol) -> Option<Symbol> {
+        let place = self.custom.binary_search_by_key(&attribute, |(name, _)| *name).ok()?;
+        self.custom.get(place).map(|(_, value)| *value)
+    }
+
+    /// Sets or clears a custom attribute.
+    pub fn set_custom(&mut self, attribute: Symbol, value: Option<Symbol>) {
+        match (self.custom.binary_search_by_key(&attribute, |(name, _)| *name), value) {
+            (Ok(place), Some(value)) => self.custom[place].1 = value,
+            (Ok(place), None) => drop(self.custom.remove(place)),
+            (Err(place), Some(value)) => self.custom.insert(place, (attribute, value)),
+            (Err(_), None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_keeps_its_number_and_a_number_its_value() {
+        let names = Names::default();
+        let texts: Vec<String> = (0..1_000).map(|n| format!("agent {n}")).collect();
+        let symbols: Vec<Symbol> = texts.iter().map(|text| names.symbol(text)).collect();
+        for (text, symbol) in texts.iter().zip(&symbols) {
+            assert_eq!(names.symbol(text), *symbol);
+            assert_eq!(names.text(*symbol), text);
+        }
+        assert_eq!(names.find_symbol("nobody"), None);
+        assert_eq!(names.symbol_if_set(""), None);
+    }
+
+    #[test]
+    fn four_threads_interning_the_same_values_agree() {
+        let names = Names::default();
+        let all: Vec<Vec<Symbol>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..2_000).map(|n| names.symbol(&format!("topic {n}"))).collect()))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+        assert!((0..2_000).all(|n| names.text(all[0][n]) == format!("topic {n}")));
+    }
+
+    #[test]
+    fn tags_and_attributes_do_not_depend_on_the_order_they_were_set_in() {
+        let names = Names::default();
+        let (a, b) = (names.symbol("a"), names.symbol("b"));
+        let mut one = DimensionValues::default();
+        one.add_tag(a);
+        one.add_tag(b);
+        one.add_tag(a);
+        one.set_custom(a, Some(b));
+        one.set_custom(b, Some(b));
+        let mut other = DimensionValues::default();
+        other.add_tag(b);
+        other.set_custom(b, Some(a));
+        other.set_custom(b, Some(b));
+        other.set_custom(a, Some(b));
+        other.add_tag(a);
+        assert_eq!(names.series(&one), names.series(&other));
+        other.remove_tag(a);
+        assert_ne!(names.series(&one), names.series(&other));
+    }
+}

@@ -1,0 +1,202 @@
+//! `AggregationService`.
+
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use deskpulse_core::dimension::Dimension;
+use deskpulse_core::fact::Measure;
+use deskpulse_core::filter::Filter;
+use deskpulse_core::interval::Cut;
+use deskpulse_core::snapshot::{Part, Partial, Plan, Reduction, Rows, TooManyRows, collect};
+use deskpulse_edge::fault::{Fault, Reason};
+use deskpulse_edge::server::MAX_MESSAGE;
+use deskpulse_proto::v1::aggregation_service_server::{AggregationService, AggregationServiceServer};
+use deskpulse_proto::v1::{
+    self, CollectRequest, CollectResponse, DescribeLogRequest, GroupValue, PartialRow, PartitionPosition, WatchRequest,
+    WatchResponse,
+};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status};
+
+use crate::follow::Aggregation;
+
+/// How long to wait for the log to say how far it reaches.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait until everything acknowledged before the question is counted.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The gRPC side of an [`Aggregation`].
+#[derive(Debug)]
+pub struct AggregationApi {
+    aggregation: Aggregation,
+}
+
+impl AggregationApi {
+    /// The service, with its limits and compressions set.
+    pub fn server(aggregation: Aggregation) -> AggregationServiceServer<Self> {
+        AggregationServiceServer::new(Self { aggregation })
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(4 * MAX_MESSAGE)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+    }
+
+    /// Waits until every event acknowledged before now is counted; returns how far each partition is.
+    async fn catch_up(&self) -> Result<Vec<PartitionPosition>, Fault> {
+        let Some(partitions) = self.aggregation.partitions.get() else {
+            let message = "aggregation has not reached the log yet: is ingest up?";
+            return Err(Fault::new(Reason::UpstreamUnreachable, message));
+        };
+        let mut log = self.aggregation.log.clone();
+        let heads = timeout(HEAD_PATIENCE, log.describe_log(DescribeLogRequest {})).await;
+        let heads = heads.ok().and_then(Result::ok).map(|response| response.into_inner().heads);
+        let deadline = Instant::now() + CATCH_UP_PATIENCE;
+        let mut positions = Vec::with_capacity(partitions.len());
+        for (number, partition) in partitions.iter().enumerate() {
+            let mut applied = partition.applied.clone();
+            if let Some(head) = heads.as_ref().and_then(|heads| heads.get(number)) {
+                let there = timeout_at(deadline, applied.wait_for(|applied| applied >= head)).await;
+                if !matches!(there, Ok(Ok(_))) {
+                    let message = format!(
+                        "partition {number} is at position {} of {head}: aggregation is still catching up with the log",
+                        *partition.applied.borrow()
+                    );
+                    return Err(Fault::new(Reason::AggregationBehind, message));
+                }
+            }
+            positions.push(PartitionPosition {
+                partition: u32::try_from(number).unwrap_or(u32::MAX),
+                position: *partition.applied.borrow(),
+                may_be_behind: heads.is_none(),
+            });
+        }
+        Ok(positions)
+    }
+
+    /// Collects from all partitions, each on a thread of its own.
+    async fn collect_all(&self, tenant: &str, plan: Plan) -> Result<Rows, Fault> {
+        let Some(tenant) = self.aggregation.names.find_symbol(tenant) else { return Ok(Rows::new()) };
+        let plan = std::sync::Arc::new(plan);
+        let tasks: Vec<_> = self
+            .aggregation
+            .partitions
+            .get()
+            .into_iter()
+            .flatten()
+            .map(|partition| {
+                let (reader, names, plan) =
+                    (partition.reader.clone(), self.aggregation.names.clone(), std::sync::Arc::clone(&plan));
+                tokio::task::spawn_blocking(move || collect(reader.view(), &names, tenant, &plan))
+            })
+            .collect();
+        let mut merged = Rows::new();
+        for task in tasks {
+            let rows = task
+                .await
+                .map_err(|error| Fault::new(Reason::Internal, format!("a partition was not collected: {error}")))?
+                .map_err(too_many)?;
+            for (key, partials) in rows {
+                match merged.entry(key) {
+                    Entry::Occupied(mut known) => {
+                        known.get_mut().iter_mut().zip(&partials).for_each(|(ours, theirs)| ours.merge(theirs));
+                    }
+                    Entry::Vacant(place) => drop(place.insert(partials)),
+                }
+            }
+        }
+        Ok(merged)
+    }
+}
+
+fn too_many(error: TooManyRows) -> Fault {
+    Fault::new(Reason::TooManyRows, error.to_string())
+}
+
+#[tonic::async_trait]
+impl AggregationService for AggregationApi {
+    async fn collect(&self, request: Request<CollectRequest>) -> Result<Response<CollectResponse>, Status> {
+        let request = request.into_inner();
+        let plan = plan(&request)?;
+        let positions = self.catch_up().await?;
+        let rows = self.collect_all(&request.tenant, plan).await?;
+        let rows = rows
+            .into_iter()
+            .map(|((group, bucket), partials)| PartialRow {
+                group: group.into_iter().map(|value| GroupValue { value }).collect(),
+                bucket,
+                partials: partials.iter().map(encode).collect(),
+            })
+            .collect();
+        Ok(Response::new(CollectResponse { positions, rows }))
+    }
+
+    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+
+    async fn watch(&self, _request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Fault::new(Reason::NotImplemented, "this version cannot watch yet: call Collect again").into())
+    }
+}
+
+fn plan(request: &CollectRequest) -> Result<Plan, Fault> {
+    let parts = request.parts.iter().map(part).collect::<Result<_, _>>()?;
+    let filter = Filter::parse(&request.filter)
+        .map_err(|error| Fault::in_field(Reason::MalformedFilter, "filter", error.to_string()))?;
+    let group_by = request
+        .group_by
+        .iter()
+        .map(|name| {
+            let unknown = || Fault::in_field(Reason::UnknownDimension, "group_by", format!("no dimension {name:?}"));
+            Dimension::parse(name).ok_or_else(unknown)
+        })
+        .collect::<Result<_, _>>()?;
+    let cut = Cut::new(request.bounds_ms.clone(), request.buckets.clone())
+        .map_err(|error| Fault::in_field(Reason::InvalidRange, "bounds_ms", error.to_string()))?;
+    Ok(Plan { parts, filter, group_by, cut })
+}
+
+fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
+    let reduction = match part.reduction() {
+        v1::Reduction::Unspecified => {
+            return Err(Fault::in_field(Reason::FieldRequired, "parts.reduction", "reduction is required"));
+        }
+        v1::Reduction::Count => Reduction::Count,
+        v1::Reduction::Distribution => Reduction::Distribution,
+        v1::Reduction::Distinct => Reduction::Distinct,
+        v1::Reduction::Level => Reduction::Level,
+        v1::Reduction::LevelAge => Reduction::LevelAge,
+    };
+    let measures = part
+        .measures
+        .iter()
+        .map(|name| {
+            let unknown = || Fault::in_field(Reason::UnknownMetric, "parts.measures", format!("no measure {name:?}"));
+            Measure::parse(name).ok_or_else(unknown)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Part { measures, reduction, at_most: part.at_most.clone() })
+}
+
+fn encode(partial: &Partial) -> v1::Partial {
+    let mut last = 0;
+    let (histogram_index_deltas, histogram_counts) = partial
+        .distribution
+        .filled_buckets()
+        .map(|(bucket, count)| {
+            let delta = bucket - last;
+            last = bucket;
+            (delta, count)
+        })
+        .unzip();
+    v1::Partial {
+        count: partial.count,
+        sum: partial.distribution.sum(),
+        min: partial.distribution.min(),
+        max: partial.distribution.max(),
+        at_most: partial.at_most.clone(),
+        histogram_index_deltas,
+        histogram_counts,
+        oldest: partial.oldest.as_deref().unwrap_or_default().to_owned(),
+    }
+}

@@ -1,0 +1,353 @@
+//! Printing an answer: a table for people, JSON and CSV with exact numbers.
+
+use std::fmt::Write as _;
+
+use comfy_table::CellAlignment;
+use deskpulse_proto::v1::{GroupValue, MetricRow, MetricValue, QueryMetricsResponse, Unit};
+use jiff::{Timestamp, tz::TimeZone};
+use prost_reflect::{DynamicMessage, SerializeOptions};
+
+use crate::mapping::message;
+use crate::output::{self, ABSENT};
+
+/// What a table needs to know of the question.
+#[derive(Clone, Copy, Debug)]
+pub struct TableStyle<'a> {
+    /// The names of the dimensions grouped by.
+    pub group_by: &'a [String],
+    /// The zone in which instants are shown.
+    pub zone: &'a TimeZone,
+    /// Whether to show when each interval starts.
+    pub intervals: bool,
+}
+
+/// An answer as a table for people, with its final line break.
+///
+/// A line a metric when the answer has neither groups nor intervals, else a line for each group and interval. Where
+/// there is no value stands `–`. Durations and shares are rounded.
+#[must_use]
+pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> String {
+    let mut table = output::table();
+    let figures_of = |row: &MetricRow| row.values.iter().map(figures).collect::<Vec<_>>();
+    match answer.rows.as_slice() {
+        [] => return "nothing to show\n".to_owned(),
+        [row] if style.group_by.is_empty() && !style.intervals => {
+            let metrics = figures_of(row);
+            let names = union(metrics.iter().map(|figures| names(figures)));
+            table.set_header(std::iter::once("metric").chain(names.iter().map(String::as_str)));
+            for (value, figures) in row.values.iter().zip(&metrics) {
+                let shown = names.iter().map(|name| text_of(figures, name));
+                table.add_row(std::iter::once(value.metric.clone()).chain(shown));
+            }
+        }
+        rows => {
+            let metrics = rows.iter().map(figures_of).collect::<Vec<_>>();
+            let width = metrics.iter().map(Vec::len).max().unwrap_or(0);
+            // The figures shown of each metric are those that any row has.
+            let columns: Vec<Vec<String>> = (0..width)
+                .map(|index| union(metrics.iter().filter_map(|row| row.get(index)).map(|figures| names(figures))))
+                .collect();
+            let dates_only =
+                rows.iter().filter_map(|row| row.interval_start.as_ref()).all(|start| midnight(start, style.zone));
+            let mut header: Vec<String> = style.group_by.to_vec();
+            header.extend(style.intervals.then(|| "from".to_owned()));
+            for (index, names) in columns.iter().enumerate() {
+                let metric = rows
+                    .iter()
+                    .find_map(|row| row.values.get(index))
+                    .map(|value| value.metric.clone())
+                    .unwrap_or_default();
+                // The metric's name stands over its first figure only.
+                let titles = std::iter::once(metric.as_str()).chain(std::iter::repeat(""));
+                header.extend(titles.zip(names).map(|(title, name)| format!("{title}\n{name}")));
+            }
+            table.set_header(header);
+            for (row, figures) in rows.iter().zip(&metrics) {
+                let mut cells: Vec<String> = row.group.iter().map(group_text).collect();
+                cells.extend(style.intervals.then(|| start_text(row, style.zone, dates_only)));
+                for (index, names) in columns.iter().enumerate() {
+                    let shown = figures.get(index).map(Vec::as_slice).unwrap_or_default();
+                    cells.extend(names.iter().map(|name| text_of(shown, name)));
+                }
+                table.add_row(cells);
+            }
+        }
+    }
+    let texts = if style.group_by.is_empty() && !style.intervals {
+        1
+    } else {
+        style.group_by.len() + usize::from(style.intervals)
+    };
+    for column in table.column_iter_mut().skip(texts) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let shown = answer.rows.len();
+    let more = usize::try_from(answer.total_rows).unwrap_or(usize::MAX).saturating_sub(shown);
+    let behind =
+        answer.freshness.as_ref().is_some_and(|freshness| freshness.positions.iter().any(|at| at.may_be_behind));
+    let mut text = format!("{table}\n");
+    if more > 0 {
+        let _ = writeln!(text, "{} more rows", output::number(more as f64));
+    }
+    if behind {
+        text.push_str("acknowledged events may be missing: the log could not be asked how far it goes\n");
+    }
+    text
+}
+
+/// An answer in the contract's JSON form, with its final line break.
+pub fn render_json(answer: &QueryMetricsResponse) -> anyhow::Result<String> {
+    let mut dynamic = DynamicMessage::new(message("deskpulse.v1.QueryMetricsResponse"));
+    dynamic.transcode_from(answer)?;
+    let mut text = Vec::new();
+    let mut serializer = serde_json::Serializer::pretty(&mut text);
+    dynamic.serialize_with_options(&mut serializer, &SerializeOptions::new().skip_default_fields(false))?;
+    Ok(String::from_utf8(text)? + "\n")
+}
+
+/// An answer as CSV: a line for each group, interval and metric, with exact numbers; empty where there is no value.
+pub fn render_csv(answer: &QueryMetricsResponse, group_by: &[String]) -> anyhow::Result<String> {
+    let values = || answer.rows.iter().flat_map(|row| &row.values);
+    let percentiles =
+        union(values().map(|value| value.percentiles.iter().map(|p| percentile_name(p.percentile)).collect()));
+    let shares = union(values().map(|value| value.shares.iter().map(share_name).collect()));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let fixed = [
+        "interval_start",
+        "interval_end",
+        "metric",
+        "basis",
+        "unit",
+        "count",
+        "value",
+        "numerator",
+        "denominator",
+        "sum",
+        "min",
+        "max",
+        "pending",
+        "conversation",
+    ];
+    let mut header: Vec<&str> = group_by.iter().map(String::as_str).collect();
+    header.extend(fixed);
+    header.extend(percentiles.iter().chain(&shares).map(String::as_str));
+    writer.write_record(&header)?;
+    for row in &answer.rows {
+        for value in &row.values {
+            let mut cells: Vec<String> =
+                row.group.iter().map(|group| group.value.clone().unwrap_or_default()).collect();
+            let basis = value.basis().as_str_name().trim_start_matches("BASIS_").to_ascii_lowercase();
+            let unit = value.unit().as_str_name().trim_start_matches("UNIT_").to_ascii_lowercase();
+            cells.extend([instant(row.interval_start.as_ref()), instant(row.interval_end.as_ref())]);
+            cells.extend([value.metric.clone(), basis, unit, value.count.to_string(), exact(value.value)]);
+            cells.extend([exact(value.numerator), exact(value.denominator), exact(value.sum)]);
+            cells.extend([exact(value.min), exact(value.max), exact(value.pending), value.conversation.clone()]);
+            let percentile = |name: &String| value.percentiles.iter().find(|p| percentile_name(p.percentile) == *name);
+            cells.extend(percentiles.iter().map(|name| exact(percentile(name).map(|p| p.value))));
+            let share = |name: &String| value.shares.iter().find(|share| share_name(share) == *name);
+            cells.extend(shares.iter().map(|name| exact(share(name).map(|share| share.share))));
+            writer.write_record(&cells)?;
+        }
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+/// A figure of a metric for people: its name and its text.
+type Figure = (String, String);
+
+/// What a table shows of a metric.
+fn figures(value: &MetricValue) -> Vec<Figure> {
+    let in_unit = |number: f64| match value.unit() {
+        Unit::Milliseconds => output::duration(number),
+        Unit::Ratio => output::percent(number),
+        Unit::Count | Unit::Unspecified => output::number(number),
+    };
+    let mut figures = Vec::new();
+    let mut show = |name: &str, text: Option<String>| {
+        figures.push((name.to_owned(), text.unwrap_or_else(|| ABSENT.to_owned())));
+    };
+    if value.unit() == Unit::Ratio {
+        let parts = value.numerator.zip(value.denominator);
+        let parts =
+            parts.map(|(above, below)| format!(" ({}/{})", output::number(above as f64), output::number(below as f64)));
+        show("ratio", value.value.map(|ratio| in_unit(ratio) + &parts.unwrap_or_default()));
+    } else if value.unit() == Unit::Count && value.sum.is_none() && value.percentiles.is_empty() {
+        show("count", value.value.map(in_unit));
+    } else {
+        show("count", Some(output::number(value.count as f64)));
+        show("mean", value.value.map(in_unit));
+    }
+    for percentile in &value.percentiles {
+        show(&percentile_name(percentile.percentile), Some(in_unit(percentile.value)));
+    }
+    for share in &value.shares {
+        let text = format!("{} ({})", output::percent(share.share), output::number(share.count as f64));
+        show(&format!("<= {}", output::duration(milliseconds(share) as f64)), Some(text));
+    }
+    if let Some(pending) = value.pending {
+        show("pending", Some(output::number(pending as f64)));
+    }
+    if !value.conversation.is_empty() {
+        show("conversation", Some(value.conversation.clone()));
+    }
+    figures
+}
+
+fn names(figures: &[Figure]) -> Vec<String> {
+    figures.iter().map(|(name, _)| name.clone()).collect()
+}
+
+fn text_of(figures: &[Figure], name: &str) -> String {
+    figures.iter().find(|(known, _)| known == name).map_or_else(|| ABSENT.to_owned(), |(_, text)| text.clone())
+}
+
+/// Every name once, in the order of first appearance.
+fn union(lists: impl Iterator<Item = Vec<String>>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in lists.flatten() {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+fn percentile_name(percentile: f64) -> String {
+    format!("p{percentile}")
+}
+
+fn milliseconds(share: &deskpulse_proto::v1::ShareValue) -> i64 {
+    share.at_most.as_ref().map_or(0, |bound| bound.seconds * 1_000 + i64::from(bound.nanos) / 1_000_000)
+}
+
+fn share_name(share: &deskpulse_proto::v1::ShareValue) -> String {
+    format!("share<={}ms", milliseconds(share))
+}
+
+fn group_text(group: &GroupValue) -> String {
+    group.value.clone().unwrap_or_else(|| ABSENT.to_owned())
+}
+
+fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
+    Timestamp::new(time.seconds, time.nanos).ok()
+}
+
+fn instant(time: Option<&prost_types::Timestamp>) -> String {
+    time.and_then(timestamp).map(|time| time.to_string()).unwrap_or_default()
+}
+
+fn midnight(time: &prost_types::Timestamp, zone: &TimeZone) -> bool {
+    let local = timestamp(time).map(|time| zone.to_datetime(time).time());
+    local.is_some_and(|time| time == jiff::civil::Time::midnight())
+}
+
+fn start_text(row: &MetricRow, zone: &TimeZone, date_only: bool) -> String {
+    let format = if date_only { "%Y-%m-%d" } else { "%Y-%m-%d %H:%M" };
+    let start = row.interval_start.as_ref().and_then(timestamp);
+    start.map_or_else(|| ABSENT.to_owned(), |start| start.to_zoned(zone.clone()).strftime(format).to_string())
+}
+
+fn exact<T: ToString>(value: Option<T>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use deskpulse_proto::v1::{Basis, PercentileValue, ShareValue};
+
+    use super::*;
+
+    fn value(metric: &str, unit: Unit) -> MetricValue {
+        MetricValue { metric: metric.to_owned(), basis: Basis::Event.into(), unit: unit.into(), ..Default::default() }
+    }
+
+    fn answer() -> QueryMetricsResponse {
+        let percentile = |percentile: f64, value: f64| PercentileValue { percentile, value };
+        let day = prost_types::Duration { seconds: 86_400, nanos: 0 };
+        let waits = MetricValue {
+            count: 3,
+            value: Some(20_000.0),
+            sum: Some(60_000),
+            percentiles: vec![percentile(50.0, 20_000.0), percentile(99.9, 3_900_000.0)],
+            shares: vec![ShareValue { at_most: Some(day), count: 2, share: 2.0 / 3.0 }],
+            ..value("first_response_time", Unit::Milliseconds)
+        };
+        let rate = MetricValue {
+            count: 24_918,
+            value: Some(12_083.0 / 24_918.0),
+            numerator: Some(12_083),
+            denominator: Some(24_918),
+            ..value("resolution_rate", Unit::Ratio)
+        };
+        let row = |channel: Option<&str>, seconds: i64, values: Vec<MetricValue>| MetricRow {
+            group: vec![GroupValue { value: channel.map(str::to_owned) }],
+            interval_start: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            interval_end: Some(prost_types::Timestamp { seconds: seconds + 86_400, nanos: 0 }),
+            values,
+        };
+        let empty = vec![value("first_response_time", Unit::Milliseconds), value("resolution_rate", Unit::Ratio)];
+        QueryMetricsResponse {
+            rows: vec![row(Some("email"), 1_456_801_200, vec![waits, rate]), row(None, 1_456_887_600, empty)],
+            freshness: None,
+            total_rows: 5,
+        }
+    }
+
+    #[test]
+    fn a_table_shows_durations_and_shares_as_people_read_them() {
+        let zone = TimeZone::get("America/Sao_Paulo").unwrap();
+        let group_by = ["channel".to_owned()];
+        let text = render_table(&answer(), TableStyle { group_by: &group_by, zone: &zone, intervals: true });
+        let lines: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert!(lines.iter().any(|line| line == "channel from first_response_time resolution_rate"), "{text}");
+        assert!(lines.iter().any(|line| line == "count mean p50 p99.9 <= 1d 00h ratio"), "{text}");
+        assert!(
+            lines.iter().any(|line| line == "email 2016-03-01 3 20s 20s 1h 05m 66.7 % (2) 48.5 % (12,083/24,918)"),
+            "{text}"
+        );
+        assert!(lines.iter().any(|line| line == "– 2016-03-02 0 – – – – –"), "{text}");
+        assert!(text.ends_with("3 more rows\n"), "{text}");
+    }
+
+    #[test]
+    fn a_single_answer_is_a_line_a_metric() {
+        let mut answer = answer();
+        answer.rows.truncate(1);
+        answer.rows[0].group.clear();
+        answer.rows[0].values.push(MetricValue { count: 7, value: Some(7.0), ..value("resolutions", Unit::Count) });
+        let text = render_table(&answer, TableStyle { group_by: &[], zone: &TimeZone::UTC, intervals: false });
+        let lines: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert!(lines.iter().any(|line| line == "metric count mean p50 p99.9 <= 1d 00h ratio"), "{text}");
+        assert!(lines.iter().any(|line| line == "resolutions 7 – – – – –"), "{text}");
+        assert!(lines.iter().any(|line| line == "resolution_rate – – – – – 48.5 % (12,083/24,918)"), "{text}");
+    }
+
+    #[test]
+    fn csv_and_json_hold_exact_numbers_and_nothing_for_nothing() {
+        let text = render_csv(&answer(), &["channel".to_owned()]).unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let header = reader.headers().unwrap().clone();
+        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        let cell =
+            |row: usize, name: &str| rows[row][header.iter().position(|title| title == name).unwrap()].to_owned();
+        assert_eq!(rows.len(), 4);
+        assert_eq!(
+            (cell(0, "channel"), cell(0, "sum"), cell(0, "p99.9")),
+            ("email".into(), "60000".into(), "3900000".into())
+        );
+        assert_eq!(
+            (cell(0, "interval_start"), cell(0, "unit")),
+            ("2016-03-01T03:00:00Z".into(), "milliseconds".into())
+        );
+        assert_eq!(cell(0, "share<=86400000ms"), (2.0_f64 / 3.0).to_string());
+        assert_eq!((cell(1, "numerator"), cell(1, "denominator")), ("12083".into(), "24918".into()));
+        assert_eq!((cell(2, "count"), cell(2, "value"), cell(2, "p50")), ("0".into(), String::new(), String::new()));
+
+        let json: serde_json::Value = serde_json::from_str(&render_json(&answer()).unwrap()).unwrap();
+        assert_eq!(json["rows"][0]["values"][0]["sum"], "60000");
+        assert_eq!(json["rows"][1]["values"][0]["count"], "0");
+        assert!(json["rows"][1]["values"][0].get("value").is_none());
+    }
+}

@@ -1,0 +1,7 @@
+//! What every service shows to the network: faults as gRPC statuses, transport settings, drain.
+//!
+//! Knows nothing of events or metrics.
+
+pub mod fault;
+pub mod server;
+pub mod upstream;

@@ -1,0 +1,45 @@
+//! Other services, in this process or over the network: the same calls either way.
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::codegen::{Service, StdError};
+use tonic::transport::{Channel, Endpoint};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use crate::server::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
+
+/// A service to call.
+pub type Upstream = BoxCloneSyncService<Request<Body>, Response<Body>, Unreachable>;
+
+/// A call did not get through.
+#[derive(Debug, thiserror::Error)]
+#[error("the service cannot be reached: {0}")]
+pub struct Unreachable(#[source] StdError);
+
+/// A service of this process: calls pass no socket.
+pub fn local<S>(service: S) -> Upstream
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+    S::Error: Into<StdError>,
+    S::Future: Send + 'static,
+{
+    BoxCloneSyncService::new(service.map_err(|error| Unreachable(error.into())))
+}
+
+/// A service at an address such as `http://10.0.0.7:7400`. It is connected to when first called, and again whenever the
+/// connection was lost.
+pub fn remote(address: &str) -> Result<Upstream, tonic::transport::Error> {
+    Ok(BoxCloneSyncService::new(channel(address)?.map_err(|error| Unreachable(error.into()))))
+}
+
+/// A channel with the transport settings of the services.
+pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(address.to_owned())?
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .connect_timeout(std::time::Duration::from_secs(5))
+        .tcp_nodelay(true);
+    Ok(endpoint.connect_lazy())
+}

@@ -1,0 +1,164 @@
+//! From a batch of events to a durable, acknowledged one.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use deskpulse_core::partition::route;
+use deskpulse_core::time::Timestamp;
+use deskpulse_edge::fault::{Fault, Reason};
+use deskpulse_edge::server::Drain;
+use deskpulse_log::verdicts::Verdicts;
+use deskpulse_log::{EventLog, LogError, PartitionId};
+use deskpulse_proto::v1::{BatchOutcome, Event, EventBlock, EventException, EventExceptionKind};
+use prost::Message;
+use tokio::sync::Semaphore;
+
+use crate::Limits;
+use crate::check::check;
+
+/// Takes batches: shared by all calls.
+#[derive(Debug)]
+pub struct Intake<L> {
+    pub(crate) log: L,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) drain: Drain,
+    limits: Limits,
+    in_flight: Semaphore,
+}
+
+/// The events of a batch for one partition.
+#[derive(Default)]
+struct Share {
+    block: EventBlock,
+    /// The index in the batch of each event of the block.
+    indices: Vec<u32>,
+}
+
+impl<L: EventLog> Intake<L> {
+    /// An intake that writes to `log`.
+    pub fn new(log: L, limits: Limits, drain: Drain) -> Arc<Self> {
+        let verdicts = Verdicts::new(log.partitions());
+        let in_flight = Semaphore::new(limits.events_in_flight);
+        Arc::new(Self { log, verdicts, drain, limits, in_flight })
+    }
+
+    /// Checks, routes and writes a batch; returns once its valid events are on stable storage.
+    pub(crate) async fn take(&self, events: Vec<Event>) -> Result<BatchOutcome, Fault> {
+        let count = events.len();
+        if self.drain.streams_ended() {
+            return Err(Fault::new(Reason::Draining, "ingest is shutting down: send the batch to another, or later"));
+        }
+        if count == 0 {
+            return Err(Fault::in_field(Reason::BatchEmpty, "events", "events is empty: send at least one"));
+        }
+        if count > self.limits.batch_events {
+            let message = format!("events has {count} entries, the limit is {}: split it", self.limits.batch_events);
+            return Err(Fault::in_field(Reason::BatchTooLarge, "events", message));
+        }
+        let permits = u32::try_from(count).unwrap_or(u32::MAX);
+        let Ok(_room) = self.in_flight.try_acquire_many(permits) else {
+            let message = format!("{} events are being written already: come back later", self.limits.events_in_flight);
+            return Err(Fault::new(Reason::Overloaded, message));
+        };
+        let (shares, mut exceptions) = self.sort(events);
+        let refused = exceptions.len();
+        let shares: Vec<_> =
+            (0..).map(PartitionId).zip(shares).filter(|(_, share)| !share.indices.is_empty()).collect();
+        let (blocks, shares): (Vec<_>, Vec<_>) = shares
+            .into_iter()
+            .map(|(partition, share)| ((partition, share.block.encode_to_vec()), (partition, share.indices)))
+            .unzip();
+        let positions = if blocks.is_empty() { Vec::new() } else { self.log.append(blocks).await.map_err(fault)? };
+
+        let (mut duplicates, mut unverified) = (0, 0);
+        for ((partition, indices), position) in shares.into_iter().zip(positions) {
+            let verdict = self.verdicts.wait(partition, position, self.limits.verdict_wait).await;
+            let Some(verdict) = verdict else {
+                unverified += indices.len();
+                continue;
+            };
+            duplicates += verdict.duplicates.len();
+            let original = |within: &u32| indices.get(*within as usize).copied();
+            exceptions.extend(verdict.duplicates.iter().filter_map(original).map(duplicate));
+            exceptions.extend(verdict.conflicts.iter().filter_map(original).map(conflict));
+        }
+        exceptions.sort_by_key(|exception| exception.index);
+        let rejected = exceptions.len() - duplicates;
+        debug_assert!(rejected >= refused, "what was refused at the door stays refused");
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(BatchOutcome {
+            accepted: number(count - duplicates - rejected),
+            duplicates: number(duplicates),
+            rejected: number(rejected),
+            unverified: number(unverified),
+            exceptions,
+        })
+    }
+
+    /// Valid events by partition; the others with their faults.
+    fn sort(&self, events: Vec<Event>) -> (Vec<Share>, Vec<EventException>) {
+        let now = now();
+        let mut shares: Vec<Share> = Vec::new();
+        shares.resize_with(self.log.partitions() as usize, Share::default);
+        let mut exceptions = Vec::new();
+        for (index, event) in (0..).zip(events) {
+            let partition = check(&event, now, self.limits.future)
+                .map(|conversation| route(&event.tenant, conversation, self.log.partitions()));
+            match partition {
+                Ok(partition) => {
+                    if let Some(share) = shares.get_mut(partition as usize) {
+                        share.block.events.push(event);
+                        share.indices.push(index);
+                    }
+                }
+                Err(fault) => exceptions.push(refusal(index, EventExceptionKind::Rejected, fault)),
+            }
+        }
+        (shares, exceptions)
+    }
+}
+
+fn refusal(index: u32, kind: EventExceptionKind, fault: Fault) -> EventException {
+    EventException {
+        index,
+        kind: kind.into(),
+        field: fault.field,
+        reason: fault.reason.name().to_owned(),
+        message: fault.message,
+    }
+}
+
+fn duplicate(index: u32) -> EventException {
+    EventException { index, kind: EventExceptionKind::Duplicate.into(), ..EventException::default() }
+}
+
+fn conflict(index: u32) -> EventException {
+    let message = "another event of this source and id came before with other content; that one stays: give this one an \
+                   id of its own";
+    refusal(index, EventExceptionKind::Conflict, Fault::in_field(Reason::ConflictingId, "id", message))
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::clamped(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// What a log's error means to a sender.
+#[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
+pub(crate) fn fault(error: LogError) -> Fault {
+    match error {
+        LogError::BlockTooLarge { .. } => Fault::in_field(Reason::BatchTooLarge, "events", error.to_string()),
+        LogError::NoSuchPartition { .. } | LogError::PastHead { .. } => {
+            Fault::new(Reason::NoSuchPosition, error.to_string())
+        }
+        LogError::Closed => Fault::new(Reason::Draining, "the log is closed"),
+        LogError::InUse { .. }
+        | LogError::PartitionsChanged { .. }
+        | LogError::NewerVersion { .. }
+        | LogError::NotALog { .. }
+        | LogError::Corrupt { .. }
+        | LogError::InvalidOptions { .. }
+        | LogError::Io { .. }
+        | LogError::Failed { .. } => Fault::new(Reason::LogFailed, error.to_string()),
+    }
+}

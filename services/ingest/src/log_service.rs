@@ -1,0 +1,106 @@
+//! `LogService`: the log's own door, through which aggregation reads.
+
+use std::sync::Arc;
+
+use deskpulse_edge::fault::{Fault, Reason};
+use deskpulse_edge::server::MAX_MESSAGE;
+use deskpulse_log::verdicts::Verdict;
+use deskpulse_log::{BlockReader, EventLog, PartitionId, Position};
+use deskpulse_proto::v1::log_service_server::{LogService, LogServiceServer};
+use deskpulse_proto::v1::{
+    DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest, ReportAppliedResponse,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::batch::{Intake, fault};
+
+/// Blocks read ahead of a reader.
+const BLOCKS_AHEAD: usize = 16;
+
+/// The gRPC side of the log an [`Intake`] writes.
+#[derive(Debug)]
+pub struct LogApi<L> {
+    intake: Arc<Intake<L>>,
+}
+
+impl<L: EventLog> LogApi<L> {
+    /// The service, with its limits and compressions set.
+    pub fn server(intake: Arc<Intake<L>>) -> LogServiceServer<Self> {
+        // A block holds at most one message's events, and a frame around them.
+        LogServiceServer::new(Self { intake })
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(2 * MAX_MESSAGE)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+    }
+}
+
+#[tonic::async_trait]
+impl<L: EventLog> LogService for LogApi<L> {
+    async fn describe_log(
+        &self,
+        _request: Request<DescribeLogRequest>,
+    ) -> Result<Response<DescribeLogResponse>, Status> {
+        let log = &self.intake.log;
+        let heads = (0..log.partitions())
+            .map(|partition| log.head(PartitionId(partition)).map(|head| head.0))
+            .collect::<Result<_, _>>()
+            .map_err(fault)?;
+        Ok(Response::new(DescribeLogResponse { heads }))
+    }
+
+    type ReadStream = ReceiverStream<Result<ReadResponse, Status>>;
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let ReadRequest { partition, from_position_inclusive } = request.into_inner();
+        let mut reader =
+            self.intake.log.read(PartitionId(partition), Position(from_position_inclusive)).map_err(fault)?;
+        let drain = self.intake.drain.clone();
+        let (blocks, stream) = mpsc::channel(BLOCKS_AHEAD);
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    next = reader.next() => next,
+                    () = drain.streams_end() => Ok(None),
+                    () = blocks.closed() => return,
+                };
+                let response = match next {
+                    Ok(Some(block)) => Ok(ReadResponse { position: block.position.0, block: block.payload.to_vec() }),
+                    Ok(None) => Err(Fault::new(Reason::Draining, "the log is closing").into()),
+                    Err(error) => Err(fault(error).into()),
+                };
+                let ended = response.is_err();
+                if blocks.send(response).await.is_err() || ended {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn report_applied(
+        &self,
+        request: Request<Streaming<ReportAppliedRequest>>,
+    ) -> Result<Response<ReportAppliedResponse>, Status> {
+        let mut reports = request.into_inner();
+        let Some(first) = reports.message().await? else { return Ok(Response::new(ReportAppliedResponse {})) };
+        let partitions = self.intake.log.partitions();
+        if first.partition >= partitions {
+            let message = format!("there are {partitions} partitions, from 0");
+            return Err(Fault::in_field(Reason::NoSuchPosition, "partition", message).into());
+        }
+        let attached = self.intake.verdicts.attach(PartitionId(first.partition), Position(first.position));
+        loop {
+            let report = tokio::select! {
+                report = reports.message() => report?,
+                () = self.intake.drain.streams_end() => None,
+            };
+            let Some(report) = report else { return Ok(Response::new(ReportAppliedResponse {})) };
+            let verdict = Verdict { duplicates: report.duplicates, conflicts: report.conflicts };
+            attached.report(Position(report.position), verdict);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The durable, append-only event log: what is acknowledged is here.
+//!
+//! A log has a fixed number of partitions, each a sequence of [`Block`]s numbered from 1. Everything
+//! else in Deskpulse is a deterministic function of it.
+//!
+//! **What survives.** A block whose [`append`](EventLog::append) resolved with a position was written
+//! and synced: it survives the end of the process and of the machine, and every later
+//! [`read`](EventLog::read) returns it.
+//!
+//! **What does not.** Blocks of an append that has not resolved may be there after a crash, all, some
+//! or none of them; a producer that got no answer sends them again. Losing the disk loses the embedded
+//! log; a replicated log is another implementor of [`EventLog`].
+
+mod embedded;
+mod error;
+mod meta;
+mod reader;
+mod recovery;
+mod segment;
+pub mod verdicts;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use embedded::{EmbeddedLog, LogOptions, Stats};
+pub use error::LogError;
+pub use reader::EmbeddedReader;
+
+/// The number of a partition, from 0 to [`EventLog::partitions`] - 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub u32);
+
+impl PartitionId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of a block inside its partition: the first block is 1, and 0 is before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// Before the first block: the head of an empty partition.
+    pub const START: Self = Self(0);
+
+    /// The position after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The events of one batch that belong to one partition, as bytes the log does not look into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Where the block stands in its partition.
+    pub position: Position,
+    /// What was appended, byte for byte. May be empty.
+    pub payload: Arc<[u8]>,
+}
+
+/// A partitioned, durable sequence of blocks.
+pub trait EventLog: Send + Sync + 'static {
+    /// What [`read`](Self::read) returns.
+    type Reader: BlockReader;
+
+    /// How many partitions the log has. Never changes for one log.
+    fn partitions(&self) -> u32;
+
+    /// Appends blocks and resolves when every one is written and synced, with their positions in the
+    /// order given.
+    ///
+    /// Blocks of one partition keep their order and get consecutive positions: no other append comes
+    /// between them. Either all are refused ([`LogError::NoSuchPartition`],
+    /// [`LogError::BlockTooLarge`]) or none. After a crash before the answer some of them may remain.
+    /// An append of no blocks resolves at once.
+    ///
+    /// A future dropped while it waits for room in the queue has appended nothing; dropped later, its
+    /// blocks are still written, and nobody learns their positions.
+    fn append(
+        &self,
+        blocks: Vec<(PartitionId, Vec<u8>)>,
+    ) -> impl Future<Output = Result<Vec<Position>, LogError>> + Send;
+
+    /// The highest durable position of a partition; [`Position::START`] when it has no block.
+    fn head(&self, partition: PartitionId) -> Result<Position, LogError>;
+
+    /// A reader whose first block is the one at `from_inclusive`; positions 0 and 1 both mean the first.
+    ///
+    /// `head + 1` waits for the next append. Anything further is refused ([`LogError::PastHead`]):
+    /// whoever asks has seen blocks that this log does not have.
+    fn read(&self, partition: PartitionId, from_inclusive: Position) -> Result<Self::Reader, LogError>;
+}
+
+/// The durable blocks of one partition, in order and without gaps.
+pub trait BlockReader: Send + 'static {
+    /// The next durable block, waiting for one to be appended; `None` once the log is closed and every
+    /// block was returned.
+    ///
+    /// Never returns a block that is not yet synced. Dropping the future loses nothing: the next call
+    /// returns the same block.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Block>, LogError>> + Send;
+}

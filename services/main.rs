@@ -1,0 +1,77 @@
+//! `deskpulse`: ingest, aggregation and query of customer-service events, and the command line to use them.
+
+mod demo;
+mod metrics;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use deskpulse_cli::import::ImportArgs;
+use deskpulse_cli::query::QueryArgs;
+use tracing_subscriber::EnvFilter;
+
+use crate::demo::DemoArgs;
+use crate::serve::ServeArgs;
+
+/// Live, exact customer-service metrics from event streams.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  deskpulse demo --once
+  deskpulse serve --data-dir ./data
+  deskpulse import events.jsonl.gz --tenant acme
+  deskpulse query first_response_time:p50,p90 --tenant acme --group-by channel --from -7d
+  deskpulse metrics"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the services.
+    Serve(ServeArgs),
+    /// Run the services on a contact centre's week and show its metrics.
+    Demo(DemoArgs),
+    /// Send the events of files to a server.
+    Import(ImportArgs),
+    /// Ask a server for metrics.
+    Query(QueryArgs),
+    /// List the metrics there are.
+    Metrics(metrics::MetricsArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("DESKPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,deskpulse=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve(args) => serve::serve(args).await,
+            Command::Demo(args) => demo::demo(args).await,
+            Command::Import(args) => deskpulse_cli::import::import(args).await.map(drop),
+            Command::Query(args) => deskpulse_cli::query::query(args).await,
+            Command::Metrics(args) => metrics::metrics(&args),
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", deskpulse_cli::failure::report(&error));
+            // Not a return: a reader of a silent standard input would hold the runtime up.
+            std::process::exit(1)
+        }
+    }
+}

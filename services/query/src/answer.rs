@@ -1,0 +1,198 @@
+//! From partial figures to an answer.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use deskpulse_core::histogram::RELATIVE_ERROR;
+use deskpulse_core::kpi::{Figure, Unit};
+use deskpulse_core::snapshot::{Group, MAX_ROWS, Partial};
+use deskpulse_core::time::Timestamp;
+use deskpulse_edge::fault::{Fault, Reason};
+use deskpulse_proto::v1::{
+    self, CollectResponse, Freshness, GroupValue, MetricRow, MetricValue, PercentileValue, QueryMetricsResponse,
+    ShareValue,
+};
+
+use crate::query_service::basis_on_the_wire;
+use crate::question::{Asked, GroupBy, Order, Question};
+
+/// A row before it is put on the wire.
+struct Row {
+    key: Vec<Key>,
+    bucket: u32,
+    figures: Vec<Figure>,
+}
+
+/// A group's value, in the order rows are sorted: what is not set comes first, times by number, the rest by alphabet.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Time(u8),
+    Text(Option<String>),
+}
+
+/// Merges what aggregation collected and evaluates the formulas.
+pub(crate) fn answer(
+    question: &Question,
+    collected: CollectResponse,
+    now: Timestamp,
+) -> Result<QueryMetricsResponse, Fault> {
+    let mut merged: HashMap<(Group, u32), Vec<Partial>> = HashMap::new();
+    for row in collected.rows {
+        let group: Group = row.group.into_iter().map(|value| value.value).collect();
+        let partials: Vec<Partial> = row.partials.into_iter().map(decode).collect();
+        merged
+            .entry((group, row.bucket))
+            .and_modify(|known| known.iter_mut().zip(&partials).for_each(|(ours, theirs)| ours.merge(theirs)))
+            .or_insert(partials);
+    }
+    if merged.is_empty() && question.group_by.is_empty() && !question.has_intervals {
+        merged.insert((Group::new(), 0), Vec::new());
+    }
+    let mut rows: Vec<Row> = merged
+        .into_iter()
+        .map(|((group, bucket), partials)| Row {
+            key: key(question, group, bucket),
+            bucket,
+            figures: evaluate(&question.metrics, &partials),
+        })
+        .collect();
+    if rows.len() > MAX_ROWS {
+        let message = format!("the answer has {} rows, the limit is {MAX_ROWS}: narrow the question", rows.len());
+        return Err(Fault::new(Reason::TooManyRows, message));
+    }
+    rows.sort_by(|a, b| {
+        by_figure(question.order, a, b).then_with(|| a.key.cmp(&b.key)).then_with(|| a.bucket.cmp(&b.bucket))
+    });
+    let total_rows = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    rows.truncate(question.limit.unwrap_or(MAX_ROWS));
+    Ok(QueryMetricsResponse {
+        rows: rows.into_iter().map(|row| encode(question, row)).collect(),
+        freshness: Some(Freshness { positions: collected.positions, answer_time: Some(timestamp(now.millis())) }),
+        total_rows,
+    })
+}
+
+fn decode(partial: v1::Partial) -> Partial {
+    let mut decoded = Partial {
+        count: partial.count,
+        at_most: partial.at_most,
+        oldest: (!partial.oldest.is_empty()).then(|| partial.oldest.into()),
+        ..Partial::default()
+    };
+    let values = partial.histogram_counts.iter().sum();
+    let buckets = partial.histogram_index_deltas.iter().scan(0u32, |bucket, delta| {
+        *bucket = bucket.saturating_add(*delta);
+        Some(*bucket)
+    });
+    let range = partial.min.zip(partial.max);
+    decoded.distribution.merge_parts(values, partial.sum, range, buckets.zip(partial.histogram_counts));
+    decoded
+}
+
+fn evaluate(metrics: &[Asked], partials: &[Partial]) -> Vec<Figure> {
+    let mut from = 0;
+    metrics
+        .iter()
+        .map(|asked| {
+            let parts = asked.formula.parts(&asked.options).len();
+            let of_metric = partials.get(from..from + parts).unwrap_or_default();
+            from += parts;
+            asked.formula.evaluate(&asked.options, of_metric)
+        })
+        .collect()
+}
+
+fn key(question: &Question, group: Group, bucket: u32) -> Vec<Key> {
+    let mut values = group.into_iter();
+    let mut parts = question.buckets.get(bucket as usize).map(|bucket| bucket.parts.iter().copied());
+    question
+        .group_by
+        .iter()
+        .map(|grouping| match grouping {
+            GroupBy::Dimension(_) => Key::Text(values.next().flatten()),
+            GroupBy::Time(_) => Key::Time(parts.as_mut().and_then(Iterator::next).unwrap_or_default()),
+        })
+        .collect()
+}
+
+/// Rows by a figure of the first metric; those without a value come last either way.
+fn by_figure(order: Order, a: &Row, b: &Row) -> Ordering {
+    let first = |row: &Row| row.figures.first().cloned().unwrap_or_default();
+    let directed = |ordering: Ordering, descending| if descending { ordering.reverse() } else { ordering };
+    match order {
+        Order::GroupThenTime => Ordering::Equal,
+        Order::Count { descending } => directed(first(a).count.cmp(&first(b).count), descending),
+        Order::Value { descending } => match (first(a).value, first(b).value) {
+            (Some(a), Some(b)) => directed(a.total_cmp(&b), descending),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        },
+    }
+}
+
+fn encode(question: &Question, row: Row) -> MetricRow {
+    let bucket = question.buckets.get(row.bucket as usize);
+    let start = bucket.filter(|_| question.has_start).map(|bucket| timestamp(bucket.start_ms));
+    MetricRow {
+        group: row
+            .key
+            .into_iter()
+            .map(|key| match key {
+                Key::Time(number) => GroupValue { value: Some(number.to_string()) },
+                Key::Text(value) => GroupValue { value },
+            })
+            .collect(),
+        interval_start: start,
+        interval_end: bucket.map(|bucket| timestamp(bucket.end_ms)),
+        values: question.metrics.iter().zip(&row.figures).map(|(asked, figure)| value(asked, figure)).collect(),
+    }
+}
+
+fn value(asked: &Asked, figure: &Figure) -> MetricValue {
+    let percentiles = asked.options.percentiles.iter().zip(&figure.percentiles);
+    let shares = asked.options.at_most.iter().zip(&figure.at_most);
+    let has_samples = figure.count > 0;
+    MetricValue {
+        metric: asked.metric.name.to_owned(),
+        basis: basis_on_the_wire(asked.basis).into(),
+        unit: unit(asked.metric.unit).into(),
+        count: figure.count,
+        value: figure.value,
+        numerator: figure.fraction.map(|(numerator, _)| numerator),
+        denominator: figure.fraction.map(|(_, denominator)| denominator),
+        sum: figure.extent.map(|(sum, _, _)| sum),
+        min: figure.extent.map(|(_, min, _)| min),
+        max: figure.extent.map(|(_, _, max)| max),
+        percentile_relative_error: if figure.percentiles.is_empty() { 0.0 } else { RELATIVE_ERROR },
+        percentiles: percentiles
+            .map(|(wanted, value)| PercentileValue { percentile: wanted.percent(), value: *value as f64 })
+            .collect(),
+        shares: shares
+            .filter(|_| has_samples)
+            .map(|(bound, count)| ShareValue {
+                at_most: Some(duration(*bound)),
+                count: *count,
+                share: *count as f64 / figure.count as f64,
+            })
+            .collect(),
+        pending: figure.pending,
+        conversation: figure.conversation.as_deref().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The wire's word for a unit.
+pub(crate) fn unit(unit: Unit) -> v1::Unit {
+    match unit {
+        Unit::Count => v1::Unit::Count,
+        Unit::Milliseconds => v1::Unit::Milliseconds,
+        Unit::Ratio => v1::Unit::Ratio,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "less than 1,000 milliseconds are less than 10^9 nanoseconds")]
+fn timestamp(ms: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: ms.div_euclid(1_000), nanos: ms.rem_euclid(1_000) as i32 * 1_000_000 }
+}
+
+fn duration(ms: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds: ms / 1_000, nanos: (ms % 1_000) as i32 * 1_000_000 }
+}

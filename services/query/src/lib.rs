@@ -1,0 +1,11 @@
+//! Answers questions: collects partial figures from aggregation, merges them, evaluates formulas.
+//!
+//! Stateless. Knows nothing of the log.
+
+mod answer;
+mod config_service;
+mod query_service;
+mod question;
+
+pub use config_service::ConfigApi;
+pub use query_service::QueryApi;

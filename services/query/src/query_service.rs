@@ -1,0 +1,139 @@
+//! `QueryService`.
+
+use std::time::{Duration, SystemTime};
+
+use deskpulse_core::kpi::{Basis, CATALOGUE};
+use deskpulse_core::time::Timestamp;
+use deskpulse_edge::fault::{Fault, Reason};
+use deskpulse_edge::server::MAX_MESSAGE;
+use deskpulse_edge::upstream::Upstream;
+use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
+use deskpulse_proto::v1::query_service_server::{QueryService, QueryServiceServer};
+use deskpulse_proto::v1::{
+    self, ListConversationsRequest, ListConversationsResponse, ListMetricsRequest, ListMetricsResponse, Metric,
+    QueryMetricsRequest, QueryMetricsResponse, WatchAlertsRequest, WatchAlertsResponse, WatchMetricsRequest,
+    WatchMetricsResponse,
+};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
+use tonic::{Code, Request, Response, Status};
+
+use crate::answer::{answer, unit};
+use crate::question::Question;
+
+/// How long aggregation may take, catching up with the log included.
+const COLLECT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The gRPC side of queries.
+#[derive(Debug)]
+pub struct QueryApi {
+    aggregation: AggregationServiceClient<Upstream>,
+}
+
+impl QueryApi {
+    /// The service, with its limits and compressions set, asking `aggregation`.
+    #[must_use]
+    pub fn server(aggregation: Upstream) -> QueryServiceServer<Self> {
+        let aggregation = AggregationServiceClient::new(aggregation).max_decoding_message_size(4 * MAX_MESSAGE);
+        QueryServiceServer::new(Self { aggregation })
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(4 * MAX_MESSAGE)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+    }
+}
+
+fn not_implemented<T>(what: &str) -> Result<T, Status> {
+    Err(Fault::new(Reason::NotImplemented, format!("this version has no {what} yet")).into())
+}
+
+#[tonic::async_trait]
+impl QueryService for QueryApi {
+    async fn query_metrics(
+        &self,
+        request: Request<QueryMetricsRequest>,
+    ) -> Result<Response<QueryMetricsResponse>, Status> {
+        let now = now();
+        let question = Question::parse(request.into_inner(), now)?;
+        let mut aggregation = self.aggregation.clone();
+        let collected = match timeout(COLLECT_PATIENCE, aggregation.collect(question.to_collect())).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Err(passed_on(status)),
+            Err(_) => {
+                let message = format!("aggregation took longer than {} s", COLLECT_PATIENCE.as_secs());
+                return Err(Fault::new(Reason::AggregationBehind, message).into());
+            }
+        };
+        Ok(Response::new(answer(&question, collected, now)?))
+    }
+
+    async fn list_metrics(
+        &self,
+        _request: Request<ListMetricsRequest>,
+    ) -> Result<Response<ListMetricsResponse>, Status> {
+        let metrics = CATALOGUE
+            .iter()
+            .flat_map(|family| family.metrics.iter().map(move |metric| (family.name, metric)))
+            .map(|(family, metric)| Metric {
+                name: metric.name.to_owned(),
+                family: family.to_owned(),
+                unit: unit(metric.unit).into(),
+                description: metric.description.to_owned(),
+                formula: metric.formula.to_owned(),
+                bases: metric.bases.iter().map(|(basis, _)| basis_on_the_wire(*basis).into()).collect(),
+                credited_to: metric.credited_to.to_owned(),
+                has_distribution: metric.has_distribution(),
+                definition_source: metric.source.to_owned(),
+            })
+            .collect();
+        Ok(Response::new(ListMetricsResponse { metrics }))
+    }
+
+    type WatchMetricsStream = ReceiverStream<Result<WatchMetricsResponse, Status>>;
+
+    async fn watch_metrics(
+        &self,
+        _request: Request<WatchMetricsRequest>,
+    ) -> Result<Response<Self::WatchMetricsStream>, Status> {
+        not_implemented("WatchMetrics")
+    }
+
+    async fn list_conversations(
+        &self,
+        _request: Request<ListConversationsRequest>,
+    ) -> Result<Response<ListConversationsResponse>, Status> {
+        not_implemented("ListConversations")
+    }
+
+    type WatchAlertsStream = ReceiverStream<Result<WatchAlertsResponse, Status>>;
+
+    async fn watch_alerts(
+        &self,
+        _request: Request<WatchAlertsRequest>,
+    ) -> Result<Response<Self::WatchAlertsStream>, Status> {
+        not_implemented("WatchAlerts")
+    }
+}
+
+/// Aggregation's own faults pass as they are; that it cannot be reached is said here.
+fn passed_on(status: Status) -> Status {
+    if !status.details().is_empty() || status.code() == Code::Cancelled {
+        return status;
+    }
+    Fault::new(Reason::UpstreamUnreachable, format!("aggregation cannot be reached: {}", status.message())).into()
+}
+
+/// The wire's word for a basis.
+pub(crate) fn basis_on_the_wire(basis: Basis) -> v1::Basis {
+    match basis {
+        Basis::Event => v1::Basis::Event,
+        Basis::Cohort => v1::Basis::Cohort,
+        Basis::AsOf => v1::Basis::AsOf,
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::clamped(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

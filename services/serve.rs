@@ -1,0 +1,188 @@
+//! `deskpulse serve`: the start-up story.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use deskpulse_aggregation::{Aggregation, AggregationApi};
+use deskpulse_edge::server::{self, Drain, ServeError};
+use deskpulse_edge::upstream;
+use deskpulse_ingest::{IngestApi, Intake, Limits, LogApi};
+use deskpulse_log::{EmbeddedLog, LogError, LogOptions};
+use deskpulse_query::{ConfigApi, QueryApi};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tracing::{info, warn};
+
+/// What to run, and where.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  deskpulse serve
+  deskpulse serve --listen 0.0.0.0:7400 --data-dir /var/lib/deskpulse --partitions 8
+  deskpulse serve --role ingest --listen 127.0.0.1:7401 --data-dir ./data
+  deskpulse serve --role aggregation --listen 127.0.0.1:7402 --ingest http://127.0.0.1:7401
+  deskpulse serve --role query --listen 127.0.0.1:7403 --aggregation http://127.0.0.1:7402")]
+pub(crate) struct ServeArgs {
+    /// Which services to run.
+    #[arg(long, value_enum, default_value = "all")]
+    role: Role,
+    /// Where to listen; port 0 takes any free one.
+    #[arg(long, default_value = "127.0.0.1:7400", env = "DESKPULSE_LISTEN")]
+    listen: SocketAddr,
+    /// Where ingest keeps the log.
+    #[arg(long, default_value = "deskpulse-data", env = "DESKPULSE_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Into how many partitions a new log is cut [default: the number of cores]. A log keeps its number.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    partitions: Option<u32>,
+    /// For the role aggregation: where ingest is.
+    #[arg(long, value_name = "URL", required_if_eq("role", "aggregation"))]
+    ingest: Option<String>,
+    /// For the role query: where aggregation is.
+    #[arg(long, value_name = "URL", required_if_eq("role", "query"))]
+    aggregation: Option<String>,
+}
+
+/// Which of the services a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Ingest, aggregation and query on one port.
+    All,
+    /// Ingest and the log.
+    Ingest,
+    /// Aggregation, reading the log of an ingest elsewhere.
+    Aggregation,
+    /// Query, asking an aggregation elsewhere.
+    Query,
+}
+
+const INGEST: [&str; 2] = ["deskpulse.v1.IngestService", "deskpulse.v1.LogService"];
+const AGGREGATION: [&str; 1] = ["deskpulse.v1.AggregationService"];
+const QUERY: [&str; 2] = ["deskpulse.v1.QueryService", "deskpulse.v1.ConfigService"];
+
+/// Runs the services until SIGINT or SIGTERM, or until the log fails.
+pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let running = start(args).await?;
+    println!("deskpulse: listening on http://{}", running.address);
+    std::io::stdout().flush()?;
+    tokio::select! {
+        () = asked_to_stop() => info!("going down"),
+        failure = running.failure() => {
+            // A failed write or sync is never tried again: what was not acknowledged must be taken for lost.
+            return Err(anyhow::Error::new(failure).context("the log failed, so the process ends"));
+        }
+    }
+    running.stop().await
+}
+
+/// Services that are running.
+pub(crate) struct Running {
+    /// Where they listen.
+    pub(crate) address: SocketAddr,
+    drain: Drain,
+    server: JoinHandle<Result<(), ServeError>>,
+    log: Option<EmbeddedLog>,
+}
+
+impl Running {
+    /// Resolves when the log has failed.
+    async fn failure(&self) -> LogError {
+        match &self.log {
+            Some(log) => log.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets calls end, then closes the log.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.drain.begin();
+        self.server.await.context("the server did not end")??;
+        if let Some(log) = self.log {
+            log.close().await.context("the log did not close")?;
+        }
+        Ok(())
+    }
+}
+
+/// Starts the services of one process, on one port, in the order of the data.
+pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
+    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let address = listener.local_addr()?;
+    let drain = Drain::default();
+    let remote = |url: Option<&str>| {
+        let url = url.context("the address of the service to call is missing")?;
+        upstream::remote(url).with_context(|| format!("{url} is no address such as http://127.0.0.1:7400"))
+    };
+    let mut routes = Routes::default();
+    let mut services: Vec<&str> = Vec::new();
+    let mut log = None;
+    let mut ingest = None;
+    let mut aggregation = None;
+
+    if matches!(args.role, Role::All | Role::Ingest) {
+        let opened = open_log(&args.data_dir, args.partitions)?;
+        let intake = Intake::new(opened.clone(), Limits::default(), drain.clone());
+        let log_service = LogApi::server(std::sync::Arc::clone(&intake));
+        ingest = Some(upstream::local(log_service.clone()));
+        routes = routes.add_service(IngestApi::server(intake)).add_service(log_service);
+        services.extend(INGEST);
+        log = Some(opened);
+    }
+    if matches!(args.role, Role::All | Role::Aggregation) {
+        let log = ingest.map_or_else(|| remote(args.ingest.as_deref()), Ok)?;
+        let service = AggregationApi::server(Aggregation::follow(log, drain.clone()));
+        aggregation = Some(upstream::local(service.clone()));
+        routes = routes.add_service(service);
+        services.extend(AGGREGATION);
+    }
+    if matches!(args.role, Role::All | Role::Query) {
+        let aggregation = aggregation.map_or_else(|| remote(args.aggregation.as_deref()), Ok)?;
+        routes = routes.add_service(QueryApi::server(aggregation)).add_service(ConfigApi::server());
+        services.extend(QUERY);
+    }
+    let serving = drain.clone();
+    let server = tokio::spawn(async move { server::serve(listener, routes, &services, serving).await });
+    Ok(Running { address, drain, server, log })
+}
+
+/// Opens the log; an existing one keeps its number of partitions unless another was asked for.
+fn open_log(data_dir: &Path, partitions: Option<u32>) -> anyhow::Result<EmbeddedLog> {
+    let folder = data_dir.join("log");
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let new = partitions.unwrap_or_else(|| u32::try_from(cores).unwrap_or(1));
+    let opened = match (EmbeddedLog::open(&folder, LogOptions::new(new)), partitions) {
+        (Err(LogError::PartitionsChanged { stored, .. }), None) => EmbeddedLog::open(&folder, LogOptions::new(stored)),
+        (opened, _) => opened,
+    };
+    let log = opened.with_context(|| format!("cannot open the log in {}", folder.display()))?;
+    let cut = log.stats().cut_bytes;
+    if cut > 0 {
+        warn!(bytes = cut, "the log ended in a torn write that was never acknowledged; it was cut off");
+    }
+    Ok(log)
+}
+
+/// Resolves on SIGINT or SIGTERM.
+pub(crate) async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+impl ServeArgs {
+    /// Everything in one process on any free port of the loopback.
+    pub(crate) fn on_loopback(data_dir: PathBuf) -> anyhow::Result<Self> {
+        let Ok(listen) = "127.0.0.1:0".parse() else { bail!("127.0.0.1:0 is an address") };
+        Ok(Self { role: Role::All, listen, data_dir, partitions: None, ingest: None, aggregation: None })
+    }
+}

@@ -1,0 +1,5 @@
+#[path = "suite/harness.rs"]
+mod harness;
+
+#[path = "suite/transcripts.rs"]
+mod transcripts;

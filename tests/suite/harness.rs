@@ -1,0 +1,256 @@
+//! Starting, killing and asking a real suite.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use deskpulse_edge::upstream::channel;
+use deskpulse_proto::v1::ingest_service_client::IngestServiceClient;
+use deskpulse_proto::v1::query_service_client::QueryServiceClient;
+use deskpulse_proto::v1::{
+    BatchOutcome, Event, IngestEventsRequest, MetricRow, MetricSelection, MetricValue, QueryMetricsRequest,
+};
+use tonic::Status;
+use tonic::transport::Channel;
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_deskpulse");
+
+/// A `deskpulse serve` process; killed with SIGKILL when dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Process {
+    /// Starts a process and waits until it listens.
+    pub(crate) fn serve(arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .arg("serve")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says where it listens");
+        let url = line.trim().rsplit(' ').next().expect("an address").to_owned();
+        assert!(url.starts_with("http://"), "{line:?}");
+        Self { child, url }
+    }
+
+    /// Ends it without warning.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Asks it to go down and waits for it; returns its exit code.
+    pub(crate) fn terminate(&mut self, signal: &str) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// All services in one process, with a data folder of their own.
+pub(crate) struct Suite {
+    folder: tempfile::TempDir,
+    process: Process,
+}
+
+impl Suite {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let process = Self::serve(folder.path(), "127.0.0.1:0");
+        Self { folder, process }
+    }
+
+    fn serve(folder: &Path, listen: &str) -> Process {
+        Process::serve(&["--listen", listen, "--data-dir", &folder.to_string_lossy(), "--partitions", "3"])
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.process.url
+    }
+
+    /// SIGKILL, then the same port and folder again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.process.kill();
+        let listen = self.process.url.trim_start_matches("http://").to_owned();
+        self.process = Self::serve(self.folder.path(), &listen);
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.process.url)
+    }
+}
+
+/// A client of the public services.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) ingest: IngestServiceClient<Channel>,
+    pub(crate) query: QueryServiceClient<Channel>,
+}
+
+impl Client {
+    pub(crate) fn connect(url: &str) -> Self {
+        Self::apart(url, url)
+    }
+
+    /// Ingest and query at different addresses.
+    pub(crate) fn apart(ingest: &str, query: &str) -> Self {
+        let channel = |url| channel(url).expect("an address");
+        Self {
+            ingest: IngestServiceClient::new(channel(ingest)),
+            query: QueryServiceClient::new(channel(query)).max_decoding_message_size(64 << 20),
+        }
+    }
+
+    pub(crate) async fn send(&self, events: Vec<Event>) -> BatchOutcome {
+        self.try_send(events).await.expect("the batch is accepted")
+    }
+
+    pub(crate) async fn try_send(&self, events: Vec<Event>) -> Result<BatchOutcome, Status> {
+        let response = self.ingest.clone().ingest_events(IngestEventsRequest { events }).await?;
+        Ok(response.into_inner().outcome.expect("every answer has an outcome"))
+    }
+
+    /// The rows of an answer.
+    pub(crate) async fn rows(&self, question: Question) -> Vec<MetricRow> {
+        self.ask(question).await.expect("the question is answered")
+    }
+
+    pub(crate) async fn ask(&self, question: Question) -> Result<Vec<MetricRow>, Status> {
+        Ok(self.query.clone().query_metrics(question.0).await?.into_inner().rows)
+    }
+
+    /// The only figure of an answer.
+    pub(crate) async fn figure(&self, question: Question) -> MetricValue {
+        let rows = self.rows(question).await;
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        rows[0].values[0].clone()
+    }
+}
+
+/// A question in the making.
+#[derive(Clone)]
+pub(crate) struct Question(pub(crate) QueryMetricsRequest);
+
+pub(crate) fn ask(tenant: &str, metric: &str) -> Question {
+    let metrics = vec![MetricSelection { name: metric.to_owned(), ..Default::default() }];
+    Question(QueryMetricsRequest { tenant: tenant.to_owned(), metrics, ..Default::default() })
+}
+
+impl Question {
+    pub(crate) fn percentiles(mut self, percentiles: &[f64]) -> Self {
+        self.0.metrics[0].percentiles = percentiles.to_vec();
+        self
+    }
+
+    pub(crate) fn at_most(mut self, seconds: i64) -> Self {
+        self.0.metrics[0].at_most.push(prost_types::Duration { seconds, nanos: 0 });
+        self
+    }
+
+    pub(crate) fn group_by(mut self, names: &[&str]) -> Self {
+        self.0.group_by = names.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    pub(crate) fn filter(mut self, filter: &str) -> Self {
+        filter.clone_into(&mut self.0.filter);
+        self
+    }
+
+    pub(crate) fn from(mut self, time: &str) -> Self {
+        self.0.start_time = Some(timestamp(time));
+        self
+    }
+
+    pub(crate) fn to(mut self, time: &str) -> Self {
+        self.0.end_time = Some(timestamp(time));
+        self
+    }
+
+    pub(crate) fn every(mut self, interval: &str, zone: &str) -> Self {
+        interval.clone_into(&mut self.0.interval);
+        zone.clone_into(&mut self.0.time_zone);
+        self
+    }
+
+    pub(crate) fn basis(mut self, basis: deskpulse_proto::v1::Basis) -> Self {
+        self.0.basis = basis.into();
+        self
+    }
+
+    pub(crate) fn top(mut self, order_by: &str, limit: u32) -> Self {
+        order_by.clone_into(&mut self.0.order_by);
+        self.0.limit = limit;
+        self
+    }
+}
+
+/// An instant such as `2026-03-27T15:30:00Z`.
+pub(crate) fn timestamp(text: &str) -> prost_types::Timestamp {
+    let instant: jiff::Timestamp = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+    prost_types::Timestamp { seconds: instant.as_second(), nanos: instant.subsec_nanosecond() }
+}
+
+/// The values of a row's group, `-` where not set.
+pub(crate) fn group(row: &MetricRow) -> Vec<String> {
+    row.group.iter().map(|value| value.value.clone().unwrap_or_else(|| "-".to_owned())).collect()
+}
+
+/// A file of the real records kept beside the project; says so and gives `None` where it is absent.
+pub(crate) fn shared(test: &str, name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: {test}: ../shared/data/{name} is absent");
+    None
+}
+
+/// A runtime for one test.
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// A small generator of pseudo-random numbers (splitmix64), so that failures repeat.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).expect("below a usize")
+    }
+
+    pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
+        for n in (1..list.len()).rev() {
+            list.swap(n, self.below(n + 1));
+        }
+    }
+}
