@@ -1,5 +1,19 @@
+//! End-to-end tests: real services over real gRPC, on a real disk.
+
 #[path = "suite/harness.rs"]
 mod harness;
 
+#[path = "suite/bad_input.rs"]
+mod bad_input;
+#[path = "suite/law.rs"]
+mod law;
+#[path = "suite/layers.rs"]
+mod layers;
+#[path = "suite/other_clients.rs"]
+mod other_clients;
+#[path = "suite/real_data.rs"]
+mod real_data;
+#[path = "suite/services.rs"]
+mod services;
 #[path = "suite/transcripts.rs"]
 mod transcripts;
