@@ -38,8 +38,8 @@ impl Subject {
                 (added, facts.into_list())
             }
             (Added::Last | Added::Within, _) => {
-                let (_, old) = fold(self.timeline.active_before(&id), names);
-                let (state, new) = fold(self.timeline.active(), names);
+                let (_, old) = fold(&self.timeline.active_before(&id, names), names);
+                let (state, new) = fold(&self.timeline.active(names), names);
                 self.state = state;
                 (added, difference(&old, &new))
             }
@@ -50,12 +50,11 @@ impl Subject {
 /// Walks the events of a conversation, in order: what it has come to and every fact. No event: no conversation.
 ///
 /// A conversation that is deleted, spam or merged away has no facts.
-pub fn fold<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> (Option<Conversation>, Vec<Fact>) {
-    let events: Vec<&Event> = events.collect();
+pub fn fold(events: &[&Event], names: &Names) -> (Option<Conversation>, Vec<Fact>) {
     let Some(first) = events.first() else { return (None, Vec::new()) };
     let mut facts = Facts::new(names);
-    let mut state = Conversation::begin(first, &events, &mut facts);
-    for event in &events {
+    let mut state = Conversation::begin(first, events, &mut facts);
+    for event in events {
         state.step(event, &mut facts);
     }
     let facts = if state.excluded { Vec::new() } else { facts.into_list() };

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use crate::event::{Event, EventId, Payload};
-use crate::series::{Names, Symbol};
+use crate::series::Names;
 
 /// From how many events on a timeline keeps an index of its ids.
 const INDEX_FROM: usize = 64;
@@ -22,7 +22,7 @@ pub enum Added {
     Conflict,
 }
 
-/// The events of one subject: a set, kept in order of time, then of `sequence` among those that have one, then of id.
+/// The events of one subject: a set, kept by time.
 ///
 /// This is the deduplication: an id is kept once, for ever.
 #[derive(Debug, Clone, Default)]
@@ -69,47 +69,31 @@ impl Timeline {
         self.events.iter().find(|event| event.id == *id)
     }
 
-    /// Puts a new event in its place; true when that is the last.
+    /// Puts a new event behind those of its time or earlier; true when it comes after all others in order, too.
     fn insert(&mut self, event: Event, names: &Names) -> bool {
-        let from = self.events.partition_point(|other| other.time < event.time);
-        let equals = self.events[from..].partition_point(|other| other.time == event.time);
-        if equals == 0 {
-            self.events.insert(from, event);
-            return from + 1 == self.events.len();
-        }
-        let id = event.id.clone();
-        let mut group: Vec<Event> = self.events.drain(from..from + equals).collect();
-        let before: Vec<EventId> = group.iter().map(|event| event.id.clone()).collect();
-        group.push(event);
-        let group = in_order(group, names);
-        let same_before = group.iter().map(|event| &event.id).take(before.len()).eq(&before);
-        let at_end = same_before && group.last().is_some_and(|last| last.id == id);
-        self.events.splice(from..from, group);
-        at_end && from + equals + 1 == self.events.len()
+        let place = self.events.partition_point(|other| other.time <= event.time);
+        let same_time = self.events[..place].iter().rev().take_while(|other| other.time == event.time);
+        let after_those = |other: &Event| {
+            other.sequence.is_some() == event.sequence.is_some() && compare(other, &event, names).is_lt()
+        };
+        let last = place == self.events.len() && same_time.into_iter().all(after_those);
+        self.events.insert(place, event);
+        last
     }
 
     /// The events that count, in order: neither retracted nor retractions.
-    pub fn active(&self) -> impl Iterator<Item = &Event> {
-        self.events
-            .iter()
-            .filter(|event| !matches!(event.payload, Payload::Retracted(_)) && !self.retracted.contains(&event.id))
+    pub fn active(&self, names: &Names) -> Vec<&Event> {
+        in_order(self.events.iter().filter(|event| !self.retracted.contains(&event.id)), names)
     }
 
-    /// The events that counted, in order, before the event `new` was added.
-    pub fn active_before<'a>(&'a self, new: &'a EventId) -> impl Iterator<Item = &'a Event> {
-        let taken_back_by = |event: &'a Event| match &event.payload {
-            Payload::Retracted(target) => Some(target),
-            _ => None,
-        };
+    /// The events that counted, in their order then, before the event `new` was added.
+    pub fn active_before<'a>(&'a self, new: &EventId, names: &Names) -> Vec<&'a Event> {
         let newly_retracted = self
             .find(new)
-            .and_then(taken_back_by)
-            .filter(|target| !self.events.iter().any(|e| e.id != *new && taken_back_by(e) == Some(target)));
-        self.events.iter().filter(move |event| {
-            event.id != *new
-                && !matches!(event.payload, Payload::Retracted(_))
-                && (newly_retracted == Some(&event.id) || !self.retracted.contains(&event.id))
-        })
+            .and_then(takes_back)
+            .filter(|target| !self.events.iter().any(|event| event.id != *new && takes_back(event) == Some(target)));
+        let active = |id: &EventId| newly_retracted == Some(id) || !self.retracted.contains(id);
+        in_order(self.events.iter().filter(|event| event.id != *new && active(&event.id)), names)
     }
 
     /// The last event, retracted or not.
@@ -131,34 +115,52 @@ impl Timeline {
     }
 }
 
-/// Events of one instant in their order: by sequence where both have one, else by id.
+/// Events sorted by time, retractions left out, in their order: among those of one instant by sequence where both have
+/// one, else by id.
 ///
 /// That rule alone is no total order (an event without a sequence can stand both before and after a pair of others).
-/// Merging the two sorted halves by id follows it wherever it is one, and is a function of the set everywhere.
-fn in_order(group: Vec<Event>, names: &Names) -> Vec<Event> {
-    let by_id = |a: &Event, b: &Event| compare_ids(&a.id, &b.id, names);
-    let (mut numbered, mut others): (Vec<Event>, Vec<Event>) =
-        group.into_iter().partition(|event| event.sequence.is_some());
-    numbered.sort_by(|a, b| a.sequence.cmp(&b.sequence).then_with(|| by_id(a, b)));
-    others.sort_by(by_id);
-    let mut merged = Vec::with_capacity(numbered.len() + others.len());
-    let (mut numbered, mut others) = (numbered.into_iter().peekable(), others.into_iter().peekable());
-    loop {
-        let next = match (numbered.peek(), others.peek()) {
-            (Some(a), Some(b)) if by_id(a, b).is_gt() => others.next(),
-            (Some(_), _) => numbered.next(),
-            (None, _) => others.next(),
-        };
-        match next {
-            Some(event) => merged.push(event),
-            None => return merged,
+/// Merging those with and those without a sequence by id follows it wherever it is one, and is a function of the set of
+/// events that count everywhere.
+fn in_order<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> Vec<&'a Event> {
+    let events: Vec<&Event> = events.filter(|event| takes_back(event).is_none()).collect();
+    let mut ordered = Vec::with_capacity(events.len());
+    for instant in events.chunk_by(|a, b| a.time == b.time) {
+        let (mut numbered, mut others): (Vec<&Event>, Vec<&Event>) =
+            instant.iter().partition(|event| event.sequence.is_some());
+        numbered.sort_by(|a, b| compare(a, b, names));
+        others.sort_by(|a, b| compare(a, b, names));
+        let mut others = others.into_iter().peekable();
+        for event in numbered {
+            while let Some(other) = others.next_if(|other| compare(other, event, names).is_lt()) {
+                ordered.push(other);
+            }
+            ordered.push(event);
         }
+        ordered.extend(others);
     }
+    ordered
 }
 
-fn compare_ids(a: &EventId, b: &EventId, names: &Names) -> Ordering {
-    let source = |symbol: Symbol| names.text(symbol);
-    a.id.cmp(&b.id).then_with(|| source(a.source).cmp(source(b.source)))
+/// Two events of one instant: by sequence where both have one, then by id, then by source.
+fn compare(a: &Event, b: &Event, names: &Names) -> Ordering {
+    let sequences = a.sequence.zip(b.sequence).map_or(Ordering::Equal, |(a, b)| a.cmp(&b));
+    let source = |event: &Event| event.id.source;
+    sequences
+        .then_with(|| a.id.id.cmp(&b.id.id))
+        .then_with(|| names.text(source(a)).cmp(names.text(source(b))))
+}
+
+/// The event that this one takes back.
+fn takes_back(event: &Event) -> Option<&EventId> {
+    match &event.payload {
+        Payload::Retracted(target) => Some(target),
+        Payload::Opened(_)
+        | Payload::StatusChanged { .. }
+        | Payload::Assigned { .. }
+        | Payload::Updated(_)
+        | Payload::MessageCreated { .. }
+        | Payload::SentimentScored { .. } => None,
+    }
 }
 
 #[cfg(test)]
@@ -182,8 +184,8 @@ mod tests {
         }
     }
 
-    fn ids(timeline: &Timeline) -> String {
-        timeline.active().map(|event| &*event.id.id).collect::<Vec<_>>().join(" ")
+    fn ids(timeline: &Timeline, names: &Names) -> String {
+        timeline.active(names).iter().map(|event| &*event.id.id).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -214,7 +216,7 @@ mod tests {
                 for (id, sequence) in list {
                     timeline.add(message(&names, id, 5, sequence), &names);
                 }
-                orders.insert(ids(&timeline));
+                orders.insert(ids(&timeline, &names));
             }
         }
         assert_eq!(orders.into_iter().collect::<Vec<_>>(), ["b m z a q"]);
@@ -236,7 +238,7 @@ mod tests {
             before.add(event, &names);
         }
         after.add(retraction, &names);
-        assert_eq!(ids(&after), "a c");
-        assert_eq!(ids(&before), "a c");
+        assert_eq!(ids(&after, &names), "a c");
+        assert_eq!(ids(&before, &names), "a c");
     }
 }
