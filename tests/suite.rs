@@ -11,6 +11,8 @@ mod law;
 mod layers;
 #[path = "suite/other_clients.rs"]
 mod other_clients;
+#[path = "suite/readme.rs"]
+mod readme;
 #[path = "suite/real_data.rs"]
 mod real_data;
 #[path = "suite/services.rs"]
