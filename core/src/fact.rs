@@ -1,6 +1,6 @@
 //! What events mean: signed, countable facts.
 
-use crate::series::{DimensionValues, Names, SeriesId};
+use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 use crate::time::Timestamp;
 
 macro_rules! measures {
@@ -109,6 +109,11 @@ measures! {
     ResolvedAtStart = "resolved_at_start",
     /// A conversation resolved; value: the replies it took. Taken back by a reopening.
     ResolvedReplies = "resolved_replies",
+    /// A conversation resolved with at most one reply, no transfer and no reopening soon after a resolution; value: the
+    /// contact it was (see [`crate::conversation::contact`]), 0 where the customer is unknown. Taken back by a reopening.
+    FirstContact = "first_contact",
+    /// A known customer began a conversation; value: the contact it was.
+    Contact = "contact",
     /// A conversation was reopened.
     Reopened = "reopened",
     /// A resolution that was undone, at that resolution.
@@ -197,6 +202,12 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn series(&self, values: &DimensionValues) -> SeriesId {
         self.names.series(values)
+    }
+
+    /// The text of a symbol.
+    #[must_use]
+    pub fn text(&self, symbol: Symbol) -> &'a str {
+        self.names.text(symbol)
     }
 
     /// States a fact and gives it back, so that it can be taken back.

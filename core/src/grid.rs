@@ -239,19 +239,19 @@ pub struct Reader {
 impl Reader {
     /// The grid as it is now, at a block boundary.
     #[must_use]
-    pub fn view(&self) -> View<'_> {
-        View { grid: &self.grid, epoch: self.grid.visible_epoch.load(Ordering::Acquire) }
+    pub fn view(&self) -> View {
+        View { grid: Arc::clone(&self.grid), epoch: self.grid.visible_epoch.load(Ordering::Acquire) }
     }
 }
 
 /// A grid at one instant of its life: what is published later is not seen.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
-    grid: &'a Grid,
+#[derive(Debug, Clone)]
+pub struct View {
+    grid: Arc<Grid>,
     epoch: u64,
 }
 
-impl View<'_> {
+impl View {
     /// The subject with this number.
     #[must_use]
     pub fn subject(&self, number: SubjectNumber) -> Option<Arc<str>> {
@@ -348,7 +348,7 @@ mod tests {
         }
     }
 
-    fn values(view: View, tenant: Symbol, range: Range) -> Vec<i64> {
+    fn values(view: &View, tenant: Symbol, range: Range) -> Vec<i64> {
         let mut values = Vec::new();
         view.standing(tenant, Measure::FirstResponse, range, |fact| values.push(fact.value));
         values.sort_unstable();
@@ -362,14 +362,14 @@ mod tests {
         let (mut recorder, reader) = grid();
         let subject = recorder.add_subject("c1".into());
         recorder.record(tenant, subject, &fact(&names, 5, 10));
-        assert_eq!(values(reader.view(), tenant, ALL), []);
+        assert_eq!(values(&reader.view(), tenant, ALL), []);
         recorder.publish();
         let early = reader.view();
         recorder.record(tenant, subject, &fact(&names, 5, 10).inverse());
         recorder.record(tenant, subject, &fact(&names, 5, 20));
         recorder.publish();
-        assert_eq!(values(early, tenant, ALL), [10]);
-        assert_eq!(values(reader.view(), tenant, ALL), [20]);
+        assert_eq!(values(&early, tenant, ALL), [10]);
+        assert_eq!(values(&reader.view(), tenant, ALL), [20]);
         assert_eq!(reader.view().subject(subject).as_deref(), Some("c1"));
     }
 
@@ -387,9 +387,9 @@ mod tests {
         for (from, to) in [(0, 8), (1, 4), (2, 3), (4, 7), (5, 5)] {
             let end = instants.get(to).copied().unwrap_or(i64::MAX / 2);
             let range = Range { from_inclusive: instants[from], to_exclusive: end };
-            assert_eq!(values(reader.view(), tenant, range), (0..8).take(to).skip(from).collect::<Vec<_>>());
+            assert_eq!(values(&reader.view(), tenant, range), (0..8).take(to).skip(from).collect::<Vec<_>>());
         }
-        assert_eq!(values(reader.view(), names.symbol("other"), ALL), []);
+        assert_eq!(values(&reader.view(), names.symbol("other"), ALL), []);
     }
 
     #[test]
@@ -405,7 +405,7 @@ mod tests {
                     scope.spawn(move || {
                         let mut last = 0;
                         while last < 20_000 {
-                            let seen = values(reader.view(), tenant, ALL).len();
+                            let seen = values(&reader.view(), tenant, ALL).len();
                             assert!(seen >= last && seen.is_multiple_of(10), "{seen} after {last}");
                             last = seen;
                         }

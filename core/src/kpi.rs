@@ -9,6 +9,7 @@ mod volume;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::conversation::FIRST_CONTACT_WINDOW_MS;
 use crate::fact::Measure;
 use crate::histogram::Percentile;
 use crate::snapshot::{Part, Partial, Reduction};
@@ -70,6 +71,8 @@ pub enum Term {
     Exactly(Measure, i64),
     /// The number of distinct conversations.
     Distinct(Measure),
+    /// The number of facts that no later contact undoes.
+    FirstContact(Measure),
 }
 
 /// How a metric is computed from facts.
@@ -227,6 +230,14 @@ impl Metric {
     }
 }
 
+impl Formula {
+    /// How long after its instant a figure may still change because of what the customer does next.
+    #[must_use]
+    pub fn provisional_for_ms(self) -> Option<i64> {
+        matches!(self, Self::Ratio(Term::FirstContact(_), _)).then_some(FIRST_CONTACT_WINDOW_MS)
+    }
+}
+
 fn part(measures: &[Measure], reduction: Reduction, at_most: &[i64]) -> Part {
     Part { measures: measures.to_vec(), reduction, at_most: at_most.to_vec() }
 }
@@ -238,12 +249,13 @@ impl Term {
             Self::Sum(measure) => part(&[measure], Reduction::Distribution, &[]),
             Self::Exactly(measure, value) => part(&[measure], Reduction::Distribution, &[value - 1, value]),
             Self::Distinct(measure) => part(&[measure], Reduction::Distinct, &[]),
+            Self::FirstContact(measure) => part(&[measure], Reduction::FirstContact, &[]),
         }
     }
 
     fn evaluate(self, partial: &Partial) -> i64 {
         match self {
-            Self::Count(_) | Self::Distinct(_) => partial.count,
+            Self::Count(_) | Self::Distinct(_) | Self::FirstContact(_) => partial.count,
             Self::Sum(_) => partial.distribution.sum(),
             Self::Exactly(..) => {
                 let at_most = |index: usize| partial.at_most.get(index).copied().unwrap_or(0).cast_signed();

@@ -63,12 +63,17 @@ impl Partition {
 #[must_use]
 pub fn route(tenant: &str, conversation: &str, partitions: u32) -> u32 {
     let bytes = tenant.bytes().chain([0]).chain(conversation.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = fnv1a(bytes);
     // FNV-1a alone spreads short, similar ids badly.
     let mixed = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     let mixed = mixed ^ mixed >> 31;
     u32::try_from(mixed % u64::from(partitions.max(1))).unwrap_or(0)
+}
+
+/// 64-bit FNV-1a.
+pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::conversation::FIRST_CONTACT_WINDOW_MS;
 use crate::dimension::Dimension;
 use crate::fact::Measure;
 use crate::filter::Filter;
@@ -24,6 +25,9 @@ pub enum Reduction {
     Distribution,
     /// The number of distinct subjects they are about.
     Distinct,
+    /// The number of facts whose value, a contact, is not that of a later conversation within
+    /// [`FIRST_CONTACT_WINDOW_MS`].
+    FirstContact,
     /// The level at the end of each interval.
     Level,
     /// The level and the ages (end of the interval less value) of what makes it up.
@@ -104,7 +108,13 @@ pub struct TooManyRows;
 pub type Rows = HashMap<(Group, u32), Vec<Partial>>;
 
 /// Collects what a plan asks for from one partition.
-pub fn collect(view: View, names: &Names, tenant: Symbol, plan: &Plan) -> Result<Rows, TooManyRows> {
+pub fn collect(
+    view: &View,
+    names: &Names,
+    tenant: Symbol,
+    plan: &Plan,
+    contacts: &Contacts,
+) -> Result<Rows, TooManyRows> {
     let mut groups = Groups::new(names, plan);
     let mut rows: HashMap<(u32, u32), Vec<Partial>> = HashMap::new();
     let range = plan.cut.range();
@@ -136,6 +146,16 @@ pub fn collect(view: View, names: &Names, tenant: Symbol, plan: &Plan) -> Result
                     }
                 });
             }
+            Reduction::FirstContact => each_standing(view, tenant, part, range, |fact| {
+                let Some(bucket) = plan.cut.bucket_of(fact.at_ms) else { return };
+                if contacts.again(fact.value, fact.at_ms) {
+                    return;
+                }
+                for group in groups.of(fact.series).iter() {
+                    let Some(partial) = partials.get(*group, bucket) else { return };
+                    partial.count += 1;
+                }
+            }),
             Reduction::Level | Reduction::LevelAge => levels(view, tenant, part, plan, &mut groups, &mut partials),
         }
         if partials.too_many {
@@ -145,14 +165,52 @@ pub fn collect(view: View, names: &Names, tenant: Symbol, plan: &Plan) -> Result
     Ok(rows.into_iter().map(|((group, bucket), partials)| ((groups.named(group), bucket), partials)).collect())
 }
 
-fn each_standing(view: View, tenant: Symbol, part: &Part, range: Range, mut see: impl FnMut(StoredFact)) {
+/// When customers made contact, over all partitions: a conversation and the customer's next one may live apart.
+///
+/// Gathered from every partition before any of them is collected, so that each collects against all.
+#[derive(Debug, Default)]
+pub struct Contacts {
+    /// The instants of each contact, sorted.
+    instants: HashMap<i64, Vec<i64>>,
+}
+
+impl Contacts {
+    /// The contacts that could undo a first contact resolution the plan asks for; none when it asks for none.
+    #[must_use]
+    pub fn gather<'a>(views: impl Iterator<Item = &'a View>, tenant: Symbol, plan: &Plan) -> Self {
+        let mut contacts = Self::default();
+        if plan.parts.iter().all(|part| part.reduction != Reduction::FirstContact) {
+            return contacts;
+        }
+        let Range { from_inclusive, to_exclusive } = plan.cut.range();
+        let to_exclusive = to_exclusive.saturating_add(FIRST_CONTACT_WINDOW_MS);
+        for view in views {
+            view.standing(tenant, Measure::Contact, Range { from_inclusive, to_exclusive }, |fact| {
+                contacts.instants.entry(fact.value).or_default().push(fact.at_ms);
+            });
+        }
+        for instants in contacts.instants.values_mut() {
+            instants.sort_unstable();
+        }
+        contacts
+    }
+
+    /// Whether this contact was made again after an instant, within the window.
+    fn again(&self, contact: i64, after_ms: i64) -> bool {
+        let Some(instants) = self.instants.get(&contact) else { return false };
+        let next = instants.partition_point(|at_ms| *at_ms <= after_ms);
+        instants.get(next).is_some_and(|at_ms| at_ms - after_ms <= FIRST_CONTACT_WINDOW_MS)
+    }
+}
+
+fn each_standing(view: &View, tenant: Symbol, part: &Part, range: Range, mut see: impl FnMut(StoredFact)) {
     for measure in &part.measures {
         view.standing(tenant, *measure, range, &mut see);
     }
 }
 
 /// Sums a level up to the end of each interval; the instant of the end counts, so that it is "as of" then.
-fn levels(view: View, tenant: Symbol, part: &Part, plan: &Plan, groups: &mut Groups, partials: &mut Partials) {
+fn levels(view: &View, tenant: Symbol, part: &Part, plan: &Plan, groups: &mut Groups, partials: &mut Partials) {
     let mut facts: Vec<StoredFact> = Vec::new();
     let until = Range::up_to_inclusive(plan.cut.range().to_exclusive);
     for measure in &part.measures {

@@ -145,9 +145,7 @@ fn in_order<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> Vec<&
 fn compare(a: &Event, b: &Event, names: &Names) -> Ordering {
     let sequences = a.sequence.zip(b.sequence).map_or(Ordering::Equal, |(a, b)| a.cmp(&b));
     let source = |event: &Event| event.id.source;
-    sequences
-        .then_with(|| a.id.id.cmp(&b.id.id))
-        .then_with(|| names.text(source(a)).cmp(names.text(source(b))))
+    sequences.then_with(|| a.id.id.cmp(&b.id.id)).then_with(|| names.text(source(a)).cmp(names.text(source(b))))
 }
 
 /// The event that this one takes back.

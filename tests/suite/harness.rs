@@ -10,8 +10,9 @@ use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{
     BatchOutcome, Event, IngestEventsRequest, MetricRow, MetricSelection, MetricValue, QueryMetricsRequest,
 };
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_deskpulse");
 
@@ -36,6 +37,31 @@ impl Process {
         let url = line.trim().rsplit(' ').next().expect("an address").to_owned();
         assert!(url.starts_with("http://"), "{line:?}");
         Self { child, url }
+    }
+
+    /// Starts a process that must refuse to run; returns its exit code and what it says.
+    pub(crate) fn refused(arguments: &[&str]) -> (Option<i32>, String) {
+        let mut child = Command::new(PROGRAM)
+            .arg("serve")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it ends or says it listens");
+        let refused = line.is_empty();
+        if !refused {
+            child.kill().expect("it runs");
+        }
+        let output = child.wait_with_output().expect("it ends");
+        assert!(refused, "it was to be refused: {line}");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Where it listens, as `--listen` takes it.
+    pub(crate) fn address(&self) -> String {
+        self.url.trim_start_matches("http://").to_owned()
     }
 
     /// Ends it without warning.
@@ -83,7 +109,7 @@ impl Suite {
     /// SIGKILL, then the same port and folder again.
     pub(crate) fn kill_and_restart(&mut self) {
         self.process.kill();
-        let listen = self.process.url.trim_start_matches("http://").to_owned();
+        let listen = self.process.address();
         self.process = Self::serve(self.folder.path(), &listen);
     }
 
@@ -205,6 +231,23 @@ impl Question {
 pub(crate) fn timestamp(text: &str) -> prost_types::Timestamp {
     let instant: jiff::Timestamp = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
     prost_types::Timestamp { seconds: instant.as_second(), nanos: instant.subsec_nanosecond() }
+}
+
+/// Checks a refusal: its code, one of our reasons, the field at fault (none when empty), and when to come back, which is
+/// said where that helps and nowhere else.
+pub(crate) fn assert_refused(status: &Status, code: Code, reason: &str, field: &str, what: &str) {
+    let details = status.get_error_details();
+    assert_eq!(status.code(), code, "{what}: {status:?}");
+    assert!(!status.message().is_empty(), "{what} is refused without a word");
+    let info = details.error_info().unwrap_or_else(|| panic!("{what}: no ErrorInfo: {status:?}"));
+    assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "deskpulse"), "{what}: {status:?}");
+    let fields: Vec<&str> = details
+        .bad_request()
+        .map(|bad| bad.field_violations.iter().map(|violation| violation.field.as_str()).collect())
+        .unwrap_or_default();
+    assert_eq!(fields, if field.is_empty() { Vec::new() } else { vec![field] }, "{what}: {status:?}");
+    let retry = details.retry_info().and_then(|retry| retry.retry_delay);
+    assert_eq!(retry.is_some(), code == Code::Unavailable, "{what}: {status:?}");
 }
 
 /// The values of a row's group, `-` where not set.

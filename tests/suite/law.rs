@@ -15,7 +15,7 @@ use deskpulse_core::grid::{Range, StoredFact};
 use deskpulse_core::interval::{Interval, cut};
 use deskpulse_core::partition::Partition;
 use deskpulse_core::series::{DimensionValues, Names};
-use deskpulse_core::snapshot::{Part, Plan, Reduction, Rows, collect};
+use deskpulse_core::snapshot::{Contacts, Part, Plan, Reduction, Rows, collect};
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::{Added, Timeline};
 use proptest::prelude::*;
@@ -181,7 +181,8 @@ fn everything(partition: &Partition, names: &Names) -> Rows {
     parts.extend([Measure::Backlog, Measure::Unanswered].map(|measure| part(&measure, Reduction::LevelAge)));
     let group_by = vec![Dimension::Team, Dimension::Agent, Dimension::Tag];
     let plan = Plan { parts, filter: Filter::Everything, group_by, cut };
-    let rows = collect(partition.reader().view(), names, names.symbol("t"), &plan).expect("few rows");
+    let rows =
+        collect(&partition.reader().view(), names, names.symbol("t"), &plan, &Contacts::default()).expect("few rows");
     rows.into_iter().filter(|(_, partials)| partials.iter().any(|partial| partial.count != 0)).collect()
 }
 

@@ -53,8 +53,7 @@ async fn by_interval(client: &Client, question: Question, format: &str) -> BTree
 fn assert_distribution(figure: &MetricValue, truth: &Value, what: &str) {
     let seconds = |key: &str| truth[key].as_f64().expect("a number");
     assert_eq!(Some(figure.count), truth["count"].as_u64(), "count of {what}");
-    for (name, have, key) in
-        [("sum", figure.sum, "sum"), ("least", figure.min, "min"), ("greatest", figure.max, "max")]
+    for (name, have, key) in [("sum", figure.sum, "sum"), ("least", figure.min, "min"), ("greatest", figure.max, "max")]
     {
         assert_eq!(have.map(|ms| ms as f64), Some(seconds(key) * 1_000.0), "{name} of {what}");
     }

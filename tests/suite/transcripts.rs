@@ -301,6 +301,7 @@ fn worked_case_a_a_ticket_over_a_weekend_with_a_clock_change() {
         = conversations_handled count 1
         = transfer_rate numerator 1 denominator 1
         = one_touch_rate numerator 0 denominator 1
+        = first_contact_resolution_rate numerator 0 denominator 1
         = replies_per_resolution numerator 4 denominator 1
         = resolution_rate numerator 1 denominator 1
         = response_rate numerator 4 denominator 4
@@ -587,6 +588,42 @@ fn a_conversation_counts_once_however_many_messages_and_agents_it_has() {
         = conversations_handled count 2
         filter agent=B
         = conversations_handled count 1
+        ",
+    );
+}
+
+#[test]
+fn first_contact_needs_one_reply_no_transfer_no_reopening_and_no_new_contact_within_seven_days() {
+    check(
+        "
+        2026-06-01T09:00 good opened customer=ann topic=bill
+        2026-06-01T09:10 good reply A
+        2026-06-01T09:20 good status resolved by=A
+        2026-06-01T09:00 other-topic opened customer=ann topic=move
+        2026-06-01T09:20 other-topic status resolved by=A
+        2026-06-01T09:00 unknown opened topic=bill
+        2026-06-01T09:20 unknown status resolved by=A
+        2026-06-01T09:00 two-replies opened customer=bob
+        2026-06-01T09:10 two-replies reply A
+        2026-06-01T09:11 two-replies reply A
+        2026-06-01T09:20 two-replies status resolved by=A
+        2026-06-01T09:00 transferred opened customer=cat
+        2026-06-01T09:01 transferred assigned A
+        2026-06-01T09:02 transferred transferred B
+        2026-06-01T09:20 transferred status resolved by=B
+        2026-06-01T09:00 reopened opened customer=dan
+        2026-06-01T09:20 reopened status resolved by=A
+        2026-06-02T09:20 reopened status open
+        2026-06-02T09:30 reopened status resolved by=A
+        2026-06-01T09:00 again opened customer=eve topic=bill
+        2026-06-01T09:20 again status resolved by=A
+        2026-06-08T09:20 eve-later opened customer=eve topic=bill
+        2026-06-09T09:20 eve-later status resolved by=A
+        2026-06-16T09:21 eve-much-later opened customer=eve topic=bill
+        = conversations_resolved count 8
+        = first_contact_resolution_rate numerator 4 denominator 8
+        to 2026-06-02T00:00
+        = first_contact_resolution_rate numerator 3 denominator 6
         ",
     );
 }

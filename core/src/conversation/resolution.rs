@@ -1,6 +1,6 @@
 //! Statuses, episodes and owners.
 
-use super::{Conversation, Progress, Resolution, Spent};
+use super::{Conversation, FIRST_CONTACT_WINDOW_MS, Progress, Resolution, Spent};
 use crate::dimension::Dimension;
 use crate::event::{Actor, Assignee, AssignmentReason, Status};
 use crate::fact::{Facts, Measure};
@@ -79,6 +79,11 @@ impl Conversation {
         taken_back_by_reopening.push(facts.state(Measure::ResolvedReplies, at, series, self.replies));
         taken_back_by_reopening.push(facts.state(Measure::ResolvedAtStart, opened_at, self.series_at_opening, 0));
 
+        if self.replies <= 1 && !self.transferred && !self.reopened_soon {
+            let contact = self.contact(facts).unwrap_or(0);
+            taken_back_by_reopening.push(facts.state(Measure::FirstContact, at, series, contact));
+        }
+
         facts.lower(Measure::Backlog, self.level_at(at), self.backlog_series, opened_at.millis());
         self.end_wait(at, facts);
         self.waiting_for_bot_since = None;
@@ -89,6 +94,7 @@ impl Conversation {
 
     fn reopen(&mut self, to: Progress, at: Timestamp, facts: &mut Facts) {
         if let Some(resolution) = self.resolution.take() {
+            self.reopened_soon |= at.millis_since(resolution.at) <= FIRST_CONTACT_WINDOW_MS;
             for fact in resolution.taken_back_by_reopening {
                 facts.take_back(fact);
             }
@@ -137,6 +143,7 @@ impl Conversation {
         if let Some(from) = self.last_agent.filter(|from| *from != agent) {
             let series = facts.series(&before.with(&Dimension::Agent, Some(from)));
             facts.state(Measure::Transferred, at, series, 0);
+            self.transferred = true;
         }
         self.last_agent = Some(agent);
         self.to_reply = Some((agent, at));

@@ -143,6 +143,20 @@ pub(super) const METRICS: &[Metric] = &[
         source: CONTRACT,
     },
     Metric {
+        name: "first_contact_resolution_rate",
+        unit: Unit::Ratio,
+        description: "Share of the conversations resolved (net) that took at most one reply and no transfer, were not \
+                      reopened within 7 days of a resolution, and were not followed by another conversation of the same \
+                      customer on the same topic within 7 days. Figures less than 7 days old are provisional.",
+        formula: "resolved at first contact / resolved",
+        bases: &[(
+            Basis::Event,
+            Formula::Ratio(Term::FirstContact(Measure::FirstContact), Term::Count(Measure::ResolvedReplies)),
+        )],
+        credited_to: "resolving agent",
+        source: CONTRACT,
+    },
+    Metric {
         name: "one_touch_rate",
         unit: Unit::Ratio,
         description: "Share of the conversations resolved (net) that took exactly one reply.",

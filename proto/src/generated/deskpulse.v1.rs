@@ -166,6 +166,10 @@ pub struct MetricValue {
     /// For `longest_wait`: the conversation.
     #[prost(string, tag = "15")]
     pub conversation: ::prost::alloc::string::String,
+    /// True while what customers do next may still change the figure: for `first_contact_resolution_rate`, when the
+    /// interval ended less than seven days ago.
+    #[prost(bool, tag = "16")]
+    pub provisional: bool,
 }
 /// A percentile.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -1235,6 +1239,8 @@ pub enum Reduction {
     Level = 4,
     /// As level, with the distribution of ages at the end of each interval.
     LevelAge = 5,
+    /// The number of facts whose value, a contact of a customer, is not made again within seven days.
+    FirstContact = 6,
 }
 impl Reduction {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1249,6 +1255,7 @@ impl Reduction {
             Self::Distinct => "REDUCTION_DISTINCT",
             Self::Level => "REDUCTION_LEVEL",
             Self::LevelAge => "REDUCTION_LEVEL_AGE",
+            Self::FirstContact => "REDUCTION_FIRST_CONTACT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1260,6 +1267,7 @@ impl Reduction {
             "REDUCTION_DISTINCT" => Some(Self::Distinct),
             "REDUCTION_LEVEL" => Some(Self::Level),
             "REDUCTION_LEVEL_AGE" => Some(Self::LevelAge),
+            "REDUCTION_FIRST_CONTACT" => Some(Self::FirstContact),
             _ => None,
         }
     }

@@ -1,13 +1,15 @@
 //! `AggregationService`.
 
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deskpulse_core::dimension::Dimension;
 use deskpulse_core::fact::Measure;
 use deskpulse_core::filter::Filter;
+use deskpulse_core::grid::View;
 use deskpulse_core::interval::Cut;
-use deskpulse_core::snapshot::{Part, Partial, Plan, Reduction, Rows, TooManyRows, collect};
+use deskpulse_core::snapshot::{Contacts, Part, Partial, Plan, Reduction, Rows, TooManyRows, collect};
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
 use deskpulse_proto::v1::aggregation_service_server::{AggregationService, AggregationServiceServer};
@@ -15,6 +17,7 @@ use deskpulse_proto::v1::{
     self, CollectRequest, CollectResponse, DescribeLogRequest, GroupValue, PartialRow, PartitionPosition, WatchRequest,
     WatchResponse,
 };
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
@@ -78,25 +81,25 @@ impl AggregationApi {
     /// Collects from all partitions, each on a thread of its own.
     async fn collect_all(&self, tenant: &str, plan: Plan) -> Result<Rows, Fault> {
         let Some(tenant) = self.aggregation.names.find_symbol(tenant) else { return Ok(Rows::new()) };
-        let plan = std::sync::Arc::new(plan);
-        let tasks: Vec<_> = self
-            .aggregation
-            .partitions
-            .get()
+        let followed = self.aggregation.partitions.get().map(Vec::as_slice).unwrap_or_default();
+        let views: Vec<View> = followed.iter().map(|partition| partition.reader.view()).collect();
+        let plan = Arc::new(plan);
+        let contacts = {
+            let (views, plan) = (views.clone(), Arc::clone(&plan));
+            tokio::task::spawn_blocking(move || Contacts::gather(views.iter(), tenant, &plan)).await
+        };
+        let contacts = Arc::new(contacts.map_err(|error| not_collected(&error))?);
+        let tasks: Vec<_> = views
             .into_iter()
-            .flatten()
-            .map(|partition| {
-                let (reader, names, plan) =
-                    (partition.reader.clone(), self.aggregation.names.clone(), std::sync::Arc::clone(&plan));
-                tokio::task::spawn_blocking(move || collect(reader.view(), &names, tenant, &plan))
+            .map(|view| {
+                let (names, plan, contacts) =
+                    (Arc::clone(&self.aggregation.names), Arc::clone(&plan), Arc::clone(&contacts));
+                tokio::task::spawn_blocking(move || collect(&view, &names, tenant, &plan, &contacts))
             })
             .collect();
         let mut merged = Rows::new();
         for task in tasks {
-            let rows = task
-                .await
-                .map_err(|error| Fault::new(Reason::Internal, format!("a partition was not collected: {error}")))?
-                .map_err(too_many)?;
+            let rows = task.await.map_err(|error| not_collected(&error))?.map_err(too_many)?;
             for (key, partials) in rows {
                 match merged.entry(key) {
                     Entry::Occupied(mut known) => {
@@ -108,6 +111,10 @@ impl AggregationApi {
         }
         Ok(merged)
     }
+}
+
+fn not_collected(error: &JoinError) -> Fault {
+    Fault::new(Reason::Internal, format!("a partition was not collected: {error}"))
 }
 
 fn too_many(error: TooManyRows) -> Fault {
@@ -166,6 +173,7 @@ fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
         v1::Reduction::Distinct => Reduction::Distinct,
         v1::Reduction::Level => Reduction::Level,
         v1::Reduction::LevelAge => Reduction::LevelAge,
+        v1::Reduction::FirstContact => Reduction::FirstContact,
     };
     let measures = part
         .measures

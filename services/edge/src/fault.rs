@@ -132,9 +132,24 @@ impl Fault {
     }
 }
 
+/// The longest message of a status, in bytes. It travels in headers, twice more within the details, and clients take 8 KiB
+/// of headers: more costs them the connection.
+const MESSAGE: usize = 512;
+
+/// A message that may repeat what a caller sent, with its middle left out when it is too long.
+fn shortened(message: String) -> String {
+    if message.len() <= MESSAGE {
+        return message;
+    }
+    let (head, tail) =
+        (message.floor_char_boundary(MESSAGE / 2 - 2), message.ceil_char_boundary(message.len() - MESSAGE / 2 + 2));
+    format!("{} … {}", message.get(..head).unwrap_or_default(), message.get(tail..).unwrap_or_default())
+}
+
 /// A status with `ErrorInfo` always, `BadRequest` for a field, `RetryInfo` where trying again can help.
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
+        let fault = Fault { message: shortened(fault.message), ..fault };
         let mut metadata = HashMap::new();
         if !fault.field.is_empty() {
             metadata.insert("field".to_owned(), fault.field.clone());
@@ -159,11 +174,16 @@ pub fn explained(status: Status) -> Status {
     let message = status.message();
     let reason = match status.code() {
         Code::OutOfRange => Reason::MessageTooLarge,
-        Code::Internal if message.contains("decode") => Reason::MessageMalformed,
+        Code::ResourceExhausted if message.contains("decompress") => Reason::MessageTooLarge,
+        Code::Internal if message.contains("decode") || message.contains("decompress") => Reason::MessageMalformed,
         Code::Unimplemented if message.is_empty() => {
             return Fault::new(Reason::UnknownMethod, "there is no such method; server reflection lists them").into();
         }
+        Code::Unimplemented => Reason::NotImplemented,
         _ => return status,
     };
-    Fault::new(reason, message).into()
+    let mut explained = Status::from(Fault::new(reason, message));
+    // The transport says there which compressions it knows.
+    *explained.metadata_mut() = status.metadata().clone();
+    explained
 }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use deskpulse_core::histogram::RELATIVE_ERROR;
+use deskpulse_core::interval::Bucket;
 use deskpulse_core::kpi::{Figure, Unit};
 use deskpulse_core::snapshot::{Group, MAX_ROWS, Partial};
 use deskpulse_core::time::Timestamp;
@@ -143,11 +144,14 @@ fn encode(question: &Question, row: Row) -> MetricRow {
             .collect(),
         interval_start: start,
         interval_end: bucket.map(|bucket| timestamp(bucket.end_ms)),
-        values: question.metrics.iter().zip(&row.figures).map(|(asked, figure)| value(asked, figure)).collect(),
+        values: question.metrics.iter().zip(&row.figures).map(|(asked, figure)| value(asked, figure, bucket)).collect(),
     }
 }
 
-fn value(asked: &Asked, figure: &Figure) -> MetricValue {
+fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue {
+    let window_ms = asked.formula.provisional_for_ms();
+    let provisional =
+        window_ms.zip(bucket).is_some_and(|(window_ms, bucket)| bucket.end_ms + window_ms > asked.options.now_ms);
     let percentiles = asked.options.percentiles.iter().zip(&figure.percentiles);
     let shares = asked.options.at_most.iter().zip(&figure.at_most);
     let has_samples = figure.count > 0;
@@ -175,6 +179,7 @@ fn value(asked: &Asked, figure: &Figure) -> MetricValue {
             })
             .collect(),
         pending: figure.pending,
+        provisional,
         conversation: figure.conversation.as_deref().unwrap_or_default().to_owned(),
     }
 }

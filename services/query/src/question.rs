@@ -41,6 +41,7 @@ pub(crate) struct Asked {
 }
 
 /// What to group by.
+#[derive(PartialEq, Eq)]
 pub(crate) enum GroupBy {
     Dimension(Dimension),
     Time(TimePart),
@@ -136,6 +137,7 @@ impl Question {
                         Reduction::Distinct => v1::Reduction::Distinct,
                         Reduction::Level => v1::Reduction::Level,
                         Reduction::LevelAge => v1::Reduction::LevelAge,
+                        Reduction::FirstContact => v1::Reduction::FirstContact,
                     }
                     .into(),
                     at_most: part.at_most,
@@ -234,7 +236,6 @@ fn known_enum<T: TryFrom<i32>>(field: &str, number: i32) -> Result<(), Fault> {
 
 fn group_by(names: &[String]) -> Result<Vec<GroupBy>, Fault> {
     check_count("group_by", names.len(), GROUP_BY)?;
-    let mut seen = std::collections::BTreeSet::new();
     let mut list = Vec::new();
     for name in names {
         let grouping =
@@ -247,7 +248,7 @@ fn group_by(names: &[String]) -> Result<Vec<GroupBy>, Fault> {
             );
             return Err(Fault::in_field(Reason::UnknownDimension, "group_by", message));
         };
-        if !seen.insert(name) {
+        if list.contains(&grouping) {
             return Err(Fault::in_field(Reason::FieldInvalid, "group_by", format!("{name} stands twice")));
         }
         list.push(grouping);
@@ -278,16 +279,22 @@ fn zone(name: &str) -> Result<TimeZone, Fault> {
 
 fn instant(field: &str, time: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, Fault> {
     let Some(time) = time else { return Ok(None) };
-    let ms = time.seconds.checked_mul(1_000).and_then(|ms| ms.checked_add(i64::from(time.nanos) / 1_000_000));
-    ms.and_then(Timestamp::from_millis).map(Some).ok_or_else(|| {
-        Fault::in_field(Reason::FieldInvalid, field, format!("{field} is no instant of the years 1 to 9999"))
+    whole_ms(time.seconds, time.nanos).and_then(Timestamp::from_millis).map(Some).ok_or_else(|| {
+        let message = format!("{field} is no instant of the years 1 to 9999 with nanos from 0 to 999,999,999");
+        Fault::in_field(Reason::FieldInvalid, field, message)
     })
 }
 
 fn duration(field: &str, duration: &prost_types::Duration) -> Result<i64, Fault> {
-    let ms = duration.seconds.checked_mul(1_000).and_then(|ms| ms.checked_add(i64::from(duration.nanos) / 1_000_000));
-    ms.filter(|ms| (0..=deskpulse_core::histogram::GREATEST).contains(ms))
+    whole_ms(duration.seconds, duration.nanos)
+        .filter(|ms| (0..=deskpulse_core::histogram::GREATEST).contains(ms))
         .ok_or_else(|| Fault::in_field(Reason::FieldInvalid, field, format!("{field} must be from 0 to 10,000 years")))
+}
+
+/// Seconds and nanos in milliseconds, finer digits cut off; `None` when the nanos are not 0 to 999,999,999.
+fn whole_ms(seconds: i64, nanos: i32) -> Option<i64> {
+    let nanos = Some(nanos).filter(|nanos| (0..1_000_000_000).contains(nanos))?;
+    seconds.checked_mul(1_000)?.checked_add(i64::from(nanos) / 1_000_000)
 }
 
 fn order(text: &str) -> Result<Order, Fault> {
