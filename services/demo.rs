@@ -48,10 +48,19 @@ pub(crate) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     let running = serve::start(ServeArgs::on_loopback(folder.path().to_owned())?).await?;
     let server = format!("http://{}", running.address);
     println!("deskpulse: ingest, aggregation and query listening on {server}, data in {}", folder.path().display());
+    let shown = tokio::select! {
+        shown = show(&args, &server) => shown,
+        () = serve::asked_to_stop() => Ok(()),
+    };
+    running.stop().await?;
+    shown
+}
 
+/// A week, and then what happens now.
+async fn show(args: &DemoArgs, server: &str) -> anyhow::Result<()> {
     let start = Timestamp::now() - SignedDuration::from_hours(7 * 24);
     let week = Week { seed: args.seed, start, conversations: args.conversations };
-    let sent = send(&server, week.events(), BATCH, IN_FLIGHT).await?;
+    let sent = send(server, week.events(), BATCH, IN_FLIGHT).await?;
     println!(
         "streamed a week of {} conversations: {} events accepted and durable in {:.1} s, {} events/s\n",
         number(f64::from(args.conversations)),
@@ -59,18 +68,15 @@ pub(crate) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
         sent.seconds,
         number(sent.events_per_second.round()),
     );
-    print!("{}", report(&server, start, "the week").await?);
-    if !args.once {
-        println!(
-            "\nlive: {CONVERSATIONS_A_MINUTE} new conversations a minute; ask along with\n  deskpulse query \
-             first_response_time:p50,p90 --tenant demo --group-by channel --from -1h --server {server}\nCtrl-C ends."
-        );
-        tokio::select! {
-            () = serve::asked_to_stop() => {}
-            ended = stream_live(&week, &server) => ended?,
-        }
+    print!("{}", report(server, start, "the week").await?);
+    if args.once {
+        return Ok(());
     }
-    running.stop().await
+    println!(
+        "\nlive: {CONVERSATIONS_A_MINUTE} new conversations a minute; ask along with\n  deskpulse query \
+         first_response_time:p50,p90 --tenant demo --group-by channel --from -1h --server {server}\nCtrl-C ends."
+    );
+    stream_live(&week, server).await
 }
 
 /// Sends what happens as it happens; on a terminal, redraws the metrics of the last hour.

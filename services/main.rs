@@ -4,6 +4,7 @@ mod demo;
 mod metrics;
 mod serve;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -48,8 +49,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("DESKPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,deskpulse=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let quiet = !matches!(arguments.command, Command::Serve(_));
+    let default = if quiet { "warn" } else { "warn,deskpulse=info" };
+    let filter = EnvFilter::try_from_env("DESKPULSE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

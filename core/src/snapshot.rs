@@ -15,6 +15,8 @@ use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 
 /// The most groups × buckets an answer may have.
 pub const MAX_ROWS: usize = 100_000;
+/// The most ages a partition works out for one question: what is open times the intervals.
+const MAX_AGES: usize = 100_000_000;
 
 /// How the facts of a part are summed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +101,7 @@ impl Partial {
 /// A group's values, one for each dimension grouped by; `None` where it is not set.
 pub type Group = Vec<Option<String>>;
 
-/// The answer has more rows than allowed.
+/// The answer has more rows, or takes more work, than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer has more than {MAX_ROWS} rows: ask for fewer groups, longer intervals or a shorter range")]
 pub struct TooManyRows;
@@ -218,8 +220,10 @@ fn levels(view: &View, tenant: Symbol, part: &Part, plan: &Plan, groups: &mut Gr
     }
     facts.sort_by_key(|fact| fact.at_ms);
     let mut facts = facts.into_iter().peekable();
-    // What makes up the level: how often each subject stands with each value in each group.
+    // What makes up the level: how often each subject stands with each value in each group; and how many there are.
     let mut net: HashMap<(u32, SubjectNumber, i64), i64> = HashMap::new();
+    let mut counts: HashMap<u32, i64> = HashMap::new();
+    let mut aged = 0;
     for (end_ms, bucket) in plan.cut.ends() {
         while let Some(fact) = facts.next_if(|fact| fact.at_ms <= end_ms) {
             for group in groups.of(fact.series).iter() {
@@ -229,22 +233,32 @@ fn levels(view: &View, tenant: Symbol, part: &Part, plan: &Plan, groups: &mut Gr
                 if *level == 0 {
                     net.remove(&key);
                 }
+                *counts.entry(*group).or_default() += fact.weight.sign();
             }
         }
-        for ((group, subject, value), level) in &net {
+        for (group, count) in counts.iter().filter(|(_, count)| **count != 0) {
             let Some(partial) = partials.get(*group, bucket) else { return };
-            partial.count += level;
-            if part.reduction == Reduction::LevelAge {
-                let age_ms = end_ms - value;
-                let oldest = partial.distribution.max();
-                partial.record(age_ms, &part.at_most);
-                let subject = || view.subject(*subject);
-                if oldest.is_none_or(|oldest| age_ms > oldest) {
-                    partial.oldest = subject();
-                } else if oldest == Some(age_ms) {
-                    // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
-                    partial.oldest = partial.oldest.take().min(subject());
-                }
+            partial.count += count;
+        }
+        if part.reduction == Reduction::Level {
+            continue;
+        }
+        aged += net.len();
+        if aged > MAX_AGES {
+            partials.too_many = true;
+            return;
+        }
+        for (group, subject, value) in net.keys() {
+            let Some(partial) = partials.get(*group, bucket) else { return };
+            let age_ms = end_ms - value;
+            let oldest = partial.distribution.max();
+            partial.record(age_ms, &part.at_most);
+            let subject = || view.subject(*subject);
+            if oldest.is_none_or(|oldest| age_ms > oldest) {
+                partial.oldest = subject();
+            } else if oldest == Some(age_ms) {
+                // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
+                partial.oldest = partial.oldest.take().min(subject());
             }
         }
     }

@@ -68,7 +68,7 @@ pub enum ServeError {
 /// Serves `routes` with health (of the services named and of the whole) and reflection v1 and v1alpha, until the drain
 /// has begun and every call has ended, or ten seconds have passed since.
 pub async fn serve(listener: TcpListener, routes: Routes, services: &[&str], drain: Drain) -> Result<(), ServeError> {
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (mut health, health_service) = tonic_health::server::health_reporter();
     for service in services {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
@@ -97,6 +97,10 @@ pub async fn serve(listener: TcpListener, routes: Routes, services: &[&str], dra
             health.set_service_status(service, ServingStatus::NotServing).await;
         }
         tokio::time::sleep(NOTICE).await;
+        // Ends the calls of those who watch health: they would hold the server up for as long as it is patient.
+        for service in services.iter().chain(&[""]) {
+            health.clear_service_status(service).await;
+        }
         drain.streams.cancel();
     };
     let hard_stop = async {

@@ -7,6 +7,7 @@ use deskpulse_proto::v1::{
     ListSlaPoliciesResponse, SetCalendarRequest, SetCalendarResponse, SetSlaPolicyRequest, SetSlaPolicyResponse,
     SetTenantRequest, SetTenantResponse,
 };
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 /// The gRPC side of configuration.
@@ -18,6 +19,8 @@ impl ConfigApi {
     #[must_use]
     pub fn server() -> ConfigServiceServer<Self> {
         ConfigServiceServer::new(Self)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
     }
 }
 
