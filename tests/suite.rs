@@ -5,6 +5,8 @@ mod harness;
 
 #[path = "suite/bad_input.rs"]
 mod bad_input;
+#[path = "suite/cli.rs"]
+mod cli;
 #[path = "suite/law.rs"]
 mod law;
 #[path = "suite/layers.rs"]

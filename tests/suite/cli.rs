@@ -1,0 +1,198 @@
+//! The command line, as a user sees it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::harness::{PROGRAM, Suite};
+
+fn deskpulse(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).current_dir(folder).output().expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_str(&stdout(output)).expect("JSON")
+}
+
+const EVENTS: &str = r#"{"id":"1","source":"s","tenant":"acme","time":"2026-06-01T09:00:00Z","conversationOpened":{"conversation":"c1","dimensions":{"channel":"chat"}}}
+{"id":"2","source":"s","tenant":"acme","time":"2026-06-01T09:00:45Z","messageCreated":{"conversation":"c1","actor":{"kind":"ACTOR_KIND_AGENT","id":"ada"}}}
+"#;
+
+#[test]
+fn the_demo_prints_a_weeks_metrics_and_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = deskpulse(folder.path(), &["demo", "--once", "--conversations", "300"]);
+    let text = stdout(&output);
+    for word in ["accepted and durable", "first_response_time", "p99", "first_resolution_time", "backlog", "voice"] {
+        assert!(text.contains(word), "{word} is missing in\n{text}");
+    }
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_file_is_imported_once_however_often_and_however_it_is_compressed() {
+    let suite = Suite::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("events.jsonl"), EVENTS).expect("written");
+    let mut gz = flate2::write::GzEncoder::new(
+        std::fs::File::create(path("events.jsonl.gz")).expect("created"),
+        flate2::Compression::default(),
+    );
+    gz.write_all(EVENTS.as_bytes()).expect("written");
+    gz.finish().expect("finished");
+    let zst = zstd::encode_all(EVENTS.as_bytes(), 0).expect("compressed");
+    std::fs::write(path("events.jsonl.zst"), zst).expect("written");
+    for (name, accepted, duplicate) in
+        [("events.jsonl", 2, 0), ("events.jsonl.gz", 0, 2), ("events.jsonl.zst", 0, 2), ("events.jsonl", 0, 2)]
+    {
+        let summary = json(&deskpulse(folder.path(), &["import", name, "--server", suite.url(), "--output", "json"]));
+        assert_eq!((summary["accepted"].as_u64(), summary["duplicate"].as_u64()), (Some(accepted), Some(duplicate)));
+    }
+    let question = ["query", "first_response_time:p50,<=1m", "--tenant", "acme", "--server", suite.url()];
+    let answer = json(&deskpulse(folder.path(), &[&question[..], &["--output", "json"]].concat()));
+    let value = &answer["rows"][0]["values"][0];
+    assert_eq!(value["sum"], "45000");
+    assert_eq!(value["shares"][0]["count"], "1");
+    let table = stdout(&deskpulse(folder.path(), &[&question[..], &["--group-by", "channel"]].concat()));
+    assert!(table.contains("chat") && table.contains("45s"), "{table}");
+    let csv = stdout(&deskpulse(folder.path(), &[&question[..], &["--output", "csv"]].concat()));
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+}
+
+#[test]
+fn a_bad_row_goes_to_the_rejects_and_the_rest_is_imported() {
+    let suite = Suite::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let no_such_field = r#"{"id":"3","source":"s","tenant":"acme","when":"2026-06-01T09:00:00Z"}"#;
+    let refused = EVENTS.lines().next().expect("a line").replace("\"1\"", "\"4\"").replace("2026", "2126");
+    let text = format!("not json\n{EVENTS}{no_such_field}\n{refused}\n");
+    std::fs::write(folder.path().join("events.jsonl"), text).expect("written");
+    let output = deskpulse(folder.path(), &["import", "events.jsonl", "--server", suite.url(), "--output", "json"]);
+    let summary = json(&output);
+    assert_eq!((summary["accepted"].as_u64(), summary["rejected"].as_u64()), (Some(2), Some(3)), "{summary}");
+    let rejects = std::fs::read_to_string(folder.path().join("events.jsonl.rejects.csv")).expect("there are rejects");
+    let mut reader = csv::Reader::from_reader(rejects.as_bytes());
+    let header = reader.headers().expect("a header").clone();
+    assert_eq!(header.iter().take(4).collect::<Vec<_>>(), ["file", "line", "column", "reason"]);
+    let mut rows: Vec<(String, String, String)> = reader
+        .records()
+        .map(|row| row.expect("a row"))
+        .map(|row| (row[1].to_owned(), row[2].to_owned(), row[3].to_owned()))
+        .collect();
+    rows.sort();
+    assert_eq!(rows.iter().map(|row| row.0.as_str()).collect::<Vec<_>>(), ["1", "4", "5"]);
+    assert!(rows[1].2.contains("when"), "{rows:?}");
+    assert!(rows[2].1 == "time" && rows[2].2.contains("future"), "{rows:?}");
+}
+
+#[test]
+fn snapshots_of_tickets_become_the_changes_between_them() {
+    let suite = Suite::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(
+        folder.path().join("tickets.csv"),
+        "ticket,updated,version,state,group\n\
+         T1,2026-06-01 09:00,1,New,first\n\
+         T1,2026-06-01 09:30,2,New,second\n\
+         T2,2026-06-01 09:00,1,New,first\n\
+         T1,2026-06-01 11:00,4,Closed,second\n\
+         T1,2026-06-01 11:00,3,Resolved,second\n",
+    )
+    .expect("written");
+    std::fs::write(
+        folder.path().join("tickets.toml"),
+        r#"
+        tenant = "acme"
+        source = "desk"
+        mode = "changes"
+        key = ["ticket"]
+        order_by = ["version"]
+
+        [input]
+        format = "csv"
+
+        [time]
+        formats = ["%Y-%m-%d %H:%M"]
+        zone = "Europe/Berlin"
+
+        [translate.state]
+        New = "open"
+        Resolved = "resolved"
+        Closed = "closed"
+
+        [[event]]
+        name = "state"
+        type = "conversation_status_changed"
+        time = "{updated}"
+        when = [{ column = "state", changed = true }]
+        id = "{ticket}-state-{version}"
+        [event.fields]
+        conversation = "{ticket}"
+        status = "{state|state}"
+
+        [[event]]
+        name = "group"
+        type = "conversation_assigned"
+        time = "{updated}"
+        when = [{ column = "group", changed = true }]
+        id = "{ticket}-group-{version}"
+        [event.fields]
+        conversation = "{ticket}"
+        to = "team"
+        assignee = "{group}"
+        "#,
+    )
+    .expect("written");
+    let import = ["import", "tickets.csv", "--mapping", "tickets.toml", "--server", suite.url(), "--output", "json"];
+    let summary = json(&deskpulse(folder.path(), &import));
+    assert_eq!((summary["accepted"].as_u64(), summary["rejected"].as_u64()), (Some(7), Some(0)), "{summary}");
+    let again = json(&deskpulse(folder.path(), &import));
+    assert_eq!((again["accepted"].as_u64(), again["duplicate"].as_u64()), (Some(0), Some(7)), "{again}");
+    let metrics = ["query", "first_resolution_time", "resolutions", "backlog", "--tenant", "acme", "--output", "json"];
+    let answer = json(&deskpulse(folder.path(), &[&metrics[..], &["--server", suite.url()]].concat()));
+    let values = &answer["rows"][0]["values"];
+    assert_eq!(values[0]["sum"], "7200000", "{answer}");
+    assert_eq!((&values[1]["count"], &values[2]["count"]), (&"1".into(), &"1".into()));
+}
+
+#[test]
+fn errors_say_what_to_do_and_have_their_exit_codes() {
+    let suite = Suite::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let fails = |arguments: &[&str], code: i32, words: &[&str]| {
+        let output = deskpulse(folder.path(), arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        for word in words {
+            assert!(text.contains(word), "{word} is missing in\n{text}");
+        }
+    };
+    let server = ["--tenant", "acme", "--server", suite.url()];
+    let query = |more: &[&'static str]| [&["query"][..], more, &server].concat();
+    fails(&query(&["nonsense"]), 1, &["error:", "metrics[0].name", "UNKNOWN_METRIC", "hint:"]);
+    fails(&query(&["backlog", "--filter", "team = "]), 1, &["filter", "MALFORMED_FILTER"]);
+    fails(&query(&["backlog", "--zone", "Mars/Base"]), 1, &["Mars/Base"]);
+    fails(&["import", "absent.jsonl", "--server", suite.url()], 1, &["error:", "absent.jsonl"]);
+    fails(&["query", "backlog", "--tenant", "t", "--server", "http://127.0.0.1:1"], 1, &["error:", "hint:"]);
+    fails(&["serve", "--role", "query"], 2, &["--aggregation"]);
+    fails(&["nonsense"], 2, &["Usage"]);
+    fails(&[], 2, &["Usage", "Examples"]);
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for command in ["serve", "demo", "import", "query", "metrics"] {
+        let help = stdout(&deskpulse(folder.path(), &[command, "--help"]));
+        assert!(help.contains("Examples:") && help.contains(&format!("deskpulse {command}")), "{help}");
+    }
+    let metrics = json(&deskpulse(folder.path(), &["metrics", "--output", "json"]));
+    let known: usize = deskpulse_core::kpi::CATALOGUE.iter().map(|family| family.metrics.len()).sum();
+    assert_eq!(metrics.as_array().map(Vec::len), Some(known));
+}
