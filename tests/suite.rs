@@ -1,4 +1,5 @@
 //! End-to-end tests: real services over real gRPC, on a real disk.
+#![expect(clippy::panic, reason = "a check that fails says what it found")]
 
 #[path = "suite/harness.rs"]
 mod harness;

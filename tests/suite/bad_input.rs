@@ -17,7 +17,10 @@ use deskpulse_proto::v1::{
     SetSlaPolicyRequest, SetTenantRequest, StreamEventsRequest, Subject, WatchAlertsRequest, WatchMetricsRequest,
     WatchRequest, subject,
 };
-use deskpulse_proto::v1::{AgentScheduleSet, AgentStateChanged, LegStateChanged, TaskStatusChanged};
+use deskpulse_proto::v1::{
+    AgentEmploymentChanged, AgentScheduleSet, AgentStateChanged, CostRecorded, CustomerLifecycle, LegStateChanged,
+    ReviewPosted, SelfserviceEnded, SurveyAnswered, SurveySent, TaskStatusChanged,
+};
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::{BoxFuture, Service, http};
@@ -459,14 +462,14 @@ fn events_of_types_that_have_no_meaning_yet_are_refused_alone() {
         Payload::LegStateChanged(LegStateChanged { conversation: "case".to_owned(), ..Default::default() }),
         Payload::AgentStateChanged(AgentStateChanged { agent: "ana".to_owned(), ..Default::default() }),
         Payload::AgentScheduleSet(AgentScheduleSet { agent: "ana".to_owned(), ..Default::default() }),
-        Payload::AgentEmploymentChanged(Default::default()),
-        Payload::SurveySent(Default::default()),
-        Payload::SurveyAnswered(Default::default()),
-        Payload::ReviewPosted(Default::default()),
+        Payload::AgentEmploymentChanged(AgentEmploymentChanged::default()),
+        Payload::SurveySent(SurveySent::default()),
+        Payload::SurveyAnswered(SurveyAnswered::default()),
+        Payload::ReviewPosted(ReviewPosted::default()),
         Payload::TaskStatusChanged(TaskStatusChanged { task: "t1".to_owned(), ..Default::default() }),
-        Payload::CustomerLifecycle(Default::default()),
-        Payload::SelfserviceEnded(Default::default()),
-        Payload::CostRecorded(Default::default()),
+        Payload::CustomerLifecycle(CustomerLifecycle::default()),
+        Payload::SelfserviceEnded(SelfserviceEnded::default()),
+        Payload::CostRecorded(CostRecorded::default()),
     ];
     let cases = payloads.map(|payload| ("a type without meaning", event(payload), "payload", "EVENT_TYPE_UNSUPPORTED"));
     check_events(cases.into());
@@ -527,6 +530,7 @@ fn what_is_just_within_every_limit_is_accepted_and_kept() {
     let suite = Suite::start();
     run(async {
         let client = suite.client();
+        client.settle().await;
         for (number, mut event) in cases.into_iter().enumerate() {
             // A tenant of its own, so that no case meets another.
             if event.tenant == "acme" {
@@ -558,6 +562,7 @@ fn an_id_with_other_content_is_a_conflict_and_the_first_stays() {
     let suite = Suite::start();
     run(async {
         let client = suite.client();
+        client.settle().await;
         let first = dimensioned(|it| it.channel = "email".to_owned());
         let mut other = first.clone();
         other.time = Some(timestamp("2026-06-01T10:00:00Z"));
@@ -648,16 +653,25 @@ fn a_message_just_below_16_mib_is_accepted_even_when_all_of_it_goes_to_one_parti
     let suite = Suite::start();
     run(async {
         let client = suite.client();
-        let long = |number: u32| {
-            let mut event = updated(|it| it.add_tags = (0..12).map(|tag| format!("{tag:0127}")).collect());
-            event.id = format!("{number:0128}");
-            event
+        let here: Vec<String> = (0..30_000)
+            .map(|number| format!("{number:0128}"))
+            .filter(|conversation| deskpulse_core::partition::route("acme", conversation, 3) == 0)
+            .take(9_600)
+            .collect();
+        let long = |conversation: &String| {
+            updated(|it| {
+                it.conversation.clone_from(conversation);
+                it.add_tags = (0..12).map(|tag| format!("{tag:0127}")).collect();
+            })
         };
-        // About 1,700 bytes each.
-        let outcome = client.send((0..9_600).map(long).collect()).await;
+        let request = IngestEventsRequest { events: here.iter().map(long).collect() };
+        let size = prost::Message::encoded_len(&request);
+        assert!((15 << 20..16 << 20).contains(&size), "{size} bytes");
+        let outcome = client.send(request.events).await;
         assert_eq!((outcome.accepted, outcome.exceptions.len()), (9_600, 0));
-        let outcome = client.send(vec![message(|_| ())]).await;
-        assert_eq!(outcome.accepted, 1);
+        let mut received = message(|it| it.conversation.clone_from(&here[0]));
+        received.id = "message".to_owned();
+        assert_eq!(client.send(vec![received]).await.accepted, 1);
         let rows = client.rows(ask("acme", "messages_received").group_by(&["tag"])).await;
         assert_eq!(rows.len(), 12, "{rows:?}");
     });

@@ -3,12 +3,15 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use deskpulse_edge::upstream::channel;
+use deskpulse_proto::v1::event::Payload;
 use deskpulse_proto::v1::ingest_service_client::IngestServiceClient;
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{
-    BatchOutcome, Event, IngestEventsRequest, MetricRow, MetricSelection, MetricValue, QueryMetricsRequest,
+    BatchOutcome, ConversationUpdated, Event, IngestEventsRequest, MetricRow, MetricSelection, MetricValue,
+    QueryMetricsRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -140,6 +143,25 @@ impl Client {
         Self {
             ingest: IngestServiceClient::new(channel(ingest)),
             query: QueryServiceClient::new(channel(query)).max_decoding_message_size(64 << 20),
+        }
+    }
+
+    /// Waits until aggregation reports on every partition, so that ingest can tell duplicates and conflicts.
+    pub(crate) async fn settle(&self) {
+        let probe = |number: u32| Event {
+            id: "probe".to_owned(),
+            source: "probe".to_owned(),
+            tenant: "probe".to_owned(),
+            time: Some(timestamp("2026-01-01T00:00:00Z")),
+            payload: Some(Payload::ConversationUpdated(ConversationUpdated {
+                conversation: format!("probe-{number}"),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        let patience = Instant::now() + Duration::from_mins(1);
+        while self.send((0..64).map(probe).collect()).await.unverified > 0 {
+            assert!(Instant::now() < patience, "aggregation does not report");
         }
     }
 

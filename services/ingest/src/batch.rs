@@ -11,7 +11,7 @@ use deskpulse_log::verdicts::Verdicts;
 use deskpulse_log::{EventLog, LogError, PartitionId};
 use deskpulse_proto::v1::{BatchOutcome, Event, EventBlock, EventException, EventExceptionKind};
 use prost::Message;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Limits;
 use crate::check::check;
@@ -23,8 +23,11 @@ pub struct Intake<L> {
     pub(crate) verdicts: Verdicts,
     pub(crate) drain: Drain,
     limits: Limits,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
 }
+
+/// Room for the events of a batch among those in flight, given back when dropped.
+pub(crate) struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 /// The events of a batch for one partition.
 #[derive(Default)]
@@ -38,12 +41,37 @@ impl<L: EventLog> Intake<L> {
     /// An intake that writes to `log`.
     pub fn new(log: L, limits: Limits, drain: Drain) -> Arc<Self> {
         let verdicts = Verdicts::new(log.partitions());
-        let in_flight = Semaphore::new(limits.events_in_flight);
+        let in_flight = Arc::new(Semaphore::new(limits.events_in_flight));
         Arc::new(Self { log, verdicts, drain, limits, in_flight })
     }
 
+    /// Room for a batch, or a refusal when there is none now.
+    pub(crate) fn room_now(&self, events: usize) -> Result<Room, Fault> {
+        Arc::clone(&self.in_flight)
+            .try_acquire_many_owned(self.permits(events))
+            .map(Room)
+            .map_err(|_| self.overloaded())
+    }
+
+    /// Room for a batch, once there is some: the sender of a stream waits meanwhile.
+    pub(crate) async fn room(&self, events: usize) -> Result<Room, Fault> {
+        let room = Arc::clone(&self.in_flight).acquire_many_owned(self.permits(events)).await;
+        room.map(Room).map_err(|_| self.overloaded())
+    }
+
+    /// A batch over the limit is refused in any case, so it needs no more room than one at the limit.
+    fn permits(&self, events: usize) -> u32 {
+        let events = events.min(self.limits.batch_events).min(self.limits.events_in_flight);
+        u32::try_from(events).unwrap_or(u32::MAX)
+    }
+
+    fn overloaded(&self) -> Fault {
+        let message = format!("{} events are being written already: come back later", self.limits.events_in_flight);
+        Fault::new(Reason::Overloaded, message)
+    }
+
     /// Checks, routes and writes a batch; returns once its valid events are on stable storage.
-    pub(crate) async fn take(&self, events: Vec<Event>) -> Result<BatchOutcome, Fault> {
+    pub(crate) async fn take(&self, events: Vec<Event>, _room: Room) -> Result<BatchOutcome, Fault> {
         let count = events.len();
         if self.drain.streams_ended() {
             return Err(Fault::new(Reason::Draining, "ingest is shutting down: send the batch to another, or later"));
@@ -55,11 +83,6 @@ impl<L: EventLog> Intake<L> {
             let message = format!("events has {count} entries, the limit is {}: split it", self.limits.batch_events);
             return Err(Fault::in_field(Reason::BatchTooLarge, "events", message));
         }
-        let permits = u32::try_from(count).unwrap_or(u32::MAX);
-        let Ok(_room) = self.in_flight.try_acquire_many(permits) else {
-            let message = format!("{} events are being written already: come back later", self.limits.events_in_flight);
-            return Err(Fault::new(Reason::Overloaded, message));
-        };
         let (shares, mut exceptions) = self.sort(events);
         let refused = exceptions.len();
         let shares: Vec<_> =

@@ -44,8 +44,10 @@ impl<L: EventLog> IngestService for IngestApi<L> {
         request: Request<IngestEventsRequest>,
     ) -> Result<Response<IngestEventsResponse>, Status> {
         let intake = Arc::clone(&self.intake);
+        let events = request.into_inner().events;
+        let room = intake.room_now(events.len())?;
         // On a task of its own, so that a caller who leaves does not stop a batch half-way.
-        let outcome = tokio::spawn(async move { intake.take(request.into_inner().events).await }).await;
+        let outcome = tokio::spawn(async move { intake.take(events, room).await }).await;
         Ok(Response::new(IngestEventsResponse { outcome: Some(joined(outcome)?) }))
     }
 
@@ -88,8 +90,10 @@ async fn receive<L: EventLog>(
             }
             Ok(Some(batch)) => {
                 last = Some(batch.sequence);
+                let room = intake.room(batch.events.len()).await;
                 let intake = Arc::clone(&intake);
-                Ok((batch.sequence, tokio::spawn(async move { intake.take(batch.events).await })))
+                room.map_err(Status::from)
+                    .map(|room| (batch.sequence, tokio::spawn(async move { intake.take(batch.events, room).await })))
             }
             Err(status) => Err(explained(status)),
         };
