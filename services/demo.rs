@@ -1,5 +1,6 @@
 //! `deskpulse demo`: the whole suite on a contact centre's week, and then live.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -136,7 +137,7 @@ async fn report(server: &str, since: Timestamp, title: &str) -> anyhow::Result<S
         };
         let answer = fetch(server, request).await?;
         let style = TableStyle { group_by: &group_by, zone: &TimeZone::UTC, intervals: false };
-        text.push_str(&format!("{heading} by channel, {title}\n{}\n", render_table(&answer, style)));
+        let _ = writeln!(text, "{heading} by channel, {title}\n{}", render_table(&answer, style));
     }
     Ok(text)
 }

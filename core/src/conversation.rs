@@ -24,27 +24,43 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Adds an event; returns what that did and the facts that lead from the old figures to the new ones.
-    pub fn apply(&mut self, event: Event, names: &Names) -> (Added, Vec<Fact>) {
-        let id = event.id.clone();
-        let excludes = matches!(&event.payload, Payload::StatusChanged { status, .. } if status.excludes());
-        let added = self.timeline.add(event, names);
-        match (added, &mut self.state) {
-            (Added::Duplicate | Added::Conflict, _) => (added, Vec::new()),
-            (Added::Last, Some(state)) if !state.excluded && !excludes => {
-                let mut facts = Facts::new(names);
-                if let Some(event) = self.timeline.last() {
-                    state.step(event, &mut facts);
+    /// Adds events as they arrived; returns the facts that lead from the old figures to the new ones, and tells `added`
+    /// what each event did.
+    ///
+    /// However many of the events are late, the timeline is folded only twice.
+    pub fn apply(
+        &mut self,
+        events: impl IntoIterator<Item = Event>,
+        names: &Names,
+        mut added: impl FnMut(Added),
+    ) -> Vec<Fact> {
+        let mut facts = Facts::new(names);
+        // What had been stated before the first event that needs a new fold.
+        let mut stated: Option<Vec<Fact>> = None;
+        for event in events {
+            let id = event.id.clone();
+            let excludes = matches!(&event.payload, Payload::StatusChanged { status, .. } if status.excludes());
+            let done = self.timeline.add(event, names);
+            added(done);
+            match (done, &mut self.state) {
+                (Added::Last, Some(state)) if stated.is_none() && !state.excluded && !excludes => {
+                    if let Some(event) = self.timeline.last() {
+                        state.step(event, &mut facts);
+                    }
                 }
-                (added, facts.into_list())
-            }
-            (Added::Last | Added::Within, _) => {
-                let (_, old) = fold(&self.timeline.active_before(&id, names), names);
-                let (state, new) = fold(&self.timeline.active(names), names);
-                self.state = state;
-                (added, difference(&old, &new))
+                (Added::Last | Added::Within, _) if stated.is_none() => {
+                    stated = Some(fold(&self.timeline.active_before(&id, names), names).1);
+                }
+                (Added::Last | Added::Within | Added::Duplicate | Added::Conflict, _) => {}
             }
         }
+        let mut facts = facts.into_list();
+        if let Some(stated) = stated {
+            let (state, now) = fold(&self.timeline.active(names), names);
+            self.state = state;
+            facts.extend(difference(&stated, &now));
+        }
+        facts
     }
 }
 

@@ -32,8 +32,28 @@ impl Partition {
         self.reader.clone()
     }
 
-    /// Applies an event of a conversation. Its facts are seen after [`Self::publish`].
-    pub fn apply(&mut self, tenant: Symbol, conversation: &str, event: Event) -> Added {
+    /// Applies a block of the log, all of it at once to readers; returns what each of its events did.
+    pub fn apply(&mut self, block: Vec<Arrival>) -> Vec<Added> {
+        let mut added = vec![Added::Duplicate; block.len()];
+        let mut conversations = HashMap::<_, Vec<_>>::new();
+        for (index, Arrival { tenant, conversation, event }) in block.into_iter().enumerate() {
+            conversations.entry((tenant, conversation)).or_default().push((index, event));
+        }
+        for ((tenant, conversation), arrived) in conversations {
+            let (indices, events): (Vec<usize>, Vec<Event>) = arrived.into_iter().unzip();
+            let mut indices = indices.into_iter();
+            self.apply_to(tenant, &conversation, events, |done| {
+                if let Some(place) = indices.next().and_then(|index| added.get_mut(index)) {
+                    *place = done;
+                }
+            });
+        }
+        self.recorder.publish();
+        added
+    }
+
+    /// Applies events of one conversation.
+    fn apply_to(&mut self, tenant: Symbol, conversation: &str, events: Vec<Event>, added: impl FnMut(Added)) {
         let subjects = self.subjects.entry(tenant).or_default();
         if !subjects.contains_key(conversation) {
             let id: Arc<str> = conversation.into();
@@ -43,17 +63,21 @@ impl Partition {
         let Some((number, subject)) = subjects.get_mut(conversation) else {
             unreachable!("the subject has just been put there")
         };
-        let (added, facts) = subject.apply(event, &self.names);
-        for fact in &facts {
-            self.recorder.record(tenant, *number, fact);
+        for fact in subject.apply(events, &self.names, added) {
+            self.recorder.record(tenant, *number, &fact);
         }
-        added
     }
+}
 
-    /// Shows readers everything applied so far, at once.
-    pub fn publish(&mut self) {
-        self.recorder.publish();
-    }
+/// An event and whom it is about.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The tenant.
+    pub tenant: Symbol,
+    /// The conversation.
+    pub conversation: Box<str>,
+    /// The event.
+    pub event: Event,
 }
 
 /// The partition a conversation belongs to: 64-bit FNV-1a of tenant and conversation, mixed as `splitmix64` ends, modulo

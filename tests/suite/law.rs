@@ -13,13 +13,15 @@ use deskpulse_core::fact::{Fact, Measure, cancel};
 use deskpulse_core::filter::Filter;
 use deskpulse_core::grid::{Range, StoredFact};
 use deskpulse_core::interval::{Interval, cut};
-use deskpulse_core::partition::Partition;
+use deskpulse_core::partition::{Arrival, Partition};
 use deskpulse_core::series::{DimensionValues, Names};
 use deskpulse_core::snapshot::{Contacts, Part, Plan, Reduction, Rows, collect};
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::{Added, Timeline};
 use proptest::prelude::*;
 use proptest::sample::Index;
+
+use crate::harness::Random;
 
 const CONVERSATIONS: usize = 3;
 /// Few instants, so that many events share one; some lie days apart.
@@ -150,20 +152,24 @@ impl Sketch {
     }
 }
 
-/// A partition after these sketches in this order, and what applying each did.
-fn apply(sketches: &[Sketch], order: &[usize]) -> (Partition, Arc<Names>, Vec<Added>) {
+/// A partition after these sketches in this order, in blocks of random sizes up to `most`, and what each event did.
+fn apply(sketches: &[Sketch], order: &[usize], most: usize, seed: u64) -> (Partition, Arc<Names>, Vec<Added>) {
     let names = Arc::new(Names::default());
     let mut partition = Partition::new(Arc::clone(&names));
     let tenant = names.symbol("t");
-    let added = order
-        .iter()
-        .map(|number| {
-            let event = sketches[*number].event(*number, sketches, &names);
-            let added = partition.apply(tenant, &format!("c{}", sketches[*number].conversation), event);
-            partition.publish();
-            added
-        })
-        .collect();
+    let mut random = Random(seed);
+    let mut rest = order;
+    let mut added = Vec::new();
+    while !rest.is_empty() {
+        let (block, after) = rest.split_at((1 + random.below(most)).min(rest.len()));
+        let arrivals = block.iter().map(|number| Arrival {
+            tenant,
+            conversation: format!("c{}", sketches[*number].conversation).into(),
+            event: sketches[*number].event(*number, sketches, &names),
+        });
+        added.extend(partition.apply(arrivals.collect()));
+        rest = after;
+    }
     (partition, names, added)
 }
 
@@ -243,10 +249,10 @@ proptest! {
         let in_order: Vec<usize> = (0..sketches.len()).collect();
         let mut order: Vec<usize> = in_order.clone();
         order.extend(repeats.iter().map(|index| index.index(sketches.len())));
-        crate::harness::Random(seed).shuffle(&mut order);
+        Random(seed).shuffle(&mut order);
 
-        let (straight, straight_names, _) = apply(&sketches, &in_order);
-        let (shuffled, shuffled_names, added) = apply(&sketches, &order);
+        let (straight, straight_names, _) = apply(&sketches, &in_order, 1, seed);
+        let (shuffled, shuffled_names, added) = apply(&sketches, &order, 6, seed);
 
         let duplicates = added.iter().filter(|added| **added == Added::Duplicate).count();
         prop_assert_eq!(duplicates, order.len() - sketches.len());
@@ -260,7 +266,7 @@ proptest! {
     #[test]
     fn levels_are_never_negative_and_end_where_the_flows_lead(sketches in sketches()) {
         let order: Vec<usize> = (0..sketches.len()).collect();
-        let (partition, names, _) = apply(&sketches, &order);
+        let (partition, names, _) = apply(&sketches, &order, 3, 1);
         let reader = partition.reader();
         let count = |measure| {
             let mut count = 0;

@@ -1655,7 +1655,8 @@ pub mod aggregation_service_server {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Event {
     /// Unique together with `source` within the tenant; 1 to 128 bytes of UTF-8. Repeating an id with the same
-    /// content is a duplicate; repeating it with other content is refused as a conflict.
+    /// content is a duplicate; repeating it with other content is refused as a conflict. Ids are compared among the events
+    /// of one subject: one id used in two conversations is two events.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// The system that reported the event, for example `zendesk/eu`; 1 to 128 bytes of UTF-8.

@@ -5,20 +5,14 @@ use deskpulse_core::event::{
     Actor, Assignee, AssignmentReason, DimensionChanges, Event, EventId, Initiator, Opened, Payload, Sentiment, Status,
     Visibility,
 };
+use deskpulse_core::partition::Arrival;
 use deskpulse_core::series::{DimensionValues, Names, Symbol};
 use deskpulse_core::time::Timestamp;
 use deskpulse_proto::v1::{self, event, subject};
 
-/// An event and whom it is about.
-pub(crate) struct Decoded {
-    pub(crate) tenant: Symbol,
-    pub(crate) conversation: String,
-    pub(crate) event: Event,
-}
-
 /// Decodes an event. `None` for a type this version has no meaning for: ingest refuses those, but the log may have been
 /// written by a newer version.
-pub(crate) fn decode(event: v1::Event, names: &Names) -> Option<Decoded> {
+pub(crate) fn decode(event: v1::Event, names: &Names) -> Option<Arrival> {
     let id = EventId { source: names.symbol(&event.source), id: event.id.into() };
     let time = event.time.as_ref().map_or(0, millis);
     let mut attributes: Vec<(Symbol, Option<Symbol>)> = event
@@ -29,9 +23,9 @@ pub(crate) fn decode(event: v1::Event, names: &Names) -> Option<Decoded> {
         .collect();
     attributes.sort_unstable();
     let (conversation, payload) = payload(event.payload?, id.source, names)?;
-    Some(Decoded {
+    Some(Arrival {
         tenant: names.symbol(&event.tenant),
-        conversation,
+        conversation: conversation.into(),
         event: Event {
             id,
             time: Timestamp::clamped(time),

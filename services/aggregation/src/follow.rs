@@ -184,18 +184,22 @@ impl Follower {
             .map_err(|source| Interruption::Undecodable { position, source })?
             .events;
         let mut report = ReportAppliedRequest { partition: self.number, position, ..Default::default() };
+        let (mut indices, mut arrivals) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (index, event) in (0..).zip(events) {
-            let Some(decoded) = crate::decode::decode(event, &self.aggregation.names) else {
+            let Some(arrival) = crate::decode::decode(event, &self.aggregation.names) else {
                 warn!(partition = self.number, position, index, "an event of a type this version does not know");
                 continue;
             };
-            match self.partition.apply(decoded.tenant, &decoded.conversation, decoded.event) {
+            indices.push(index);
+            arrivals.push(arrival);
+        }
+        for (index, added) in indices.into_iter().zip(self.partition.apply(arrivals)) {
+            match added {
                 Added::Last | Added::Within => {}
                 Added::Duplicate => report.duplicates.push(index),
                 Added::Conflict => report.conflicts.push(index),
             }
         }
-        self.partition.publish();
         self.progress.send_replace(position);
         Ok(report)
     }

@@ -76,6 +76,7 @@ pub async fn serve(listener: TcpListener, routes: Routes, services: &[&str], dra
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(deskpulse_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = routes
         .add_service(health_service)
