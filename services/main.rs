@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use deskpulse_cli::import::ImportArgs;
 use deskpulse_cli::query::QueryArgs;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::demo::DemoArgs;
 use crate::serve::ServeArgs;
@@ -50,10 +51,19 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let quiet = !matches!(arguments.command, Command::Serve(_));
-    let default = if quiet { "warn" } else { "warn,deskpulse=info" };
-    let filter = EnvFilter::try_from_env("DESKPULSE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let default = if quiet {
+        "warn"
+    } else {
+        "warn,deskpulse=info,deskpulse_aggregation=info,deskpulse_ingest=info,deskpulse_query=info"
+    };
+    let wanted = std::env::var("DESKPULSE_LOG").unwrap_or_else(|_| default.to_owned());
+    let Ok(filter) = wanted.parse::<Targets>() else {
+        eprintln!("error: DESKPULSE_LOG is {wanted:?}\nhint: write it as debug or warn,deskpulse_ingest=debug");
+        return ExitCode::from(2);
+    };
     let terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(terminal).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -118,7 +118,7 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
         upstream::remote(url).with_context(|| format!("{url} is no address such as http://127.0.0.1:7400"))
     };
     let mut routes = Routes::default();
-    let mut services: Vec<&str> = Vec::new();
+    let mut services: Vec<&'static str> = Vec::new();
     let mut log = None;
     let mut ingest = None;
     let mut aggregation = None;
@@ -145,7 +145,7 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
         services.extend(QUERY);
     }
     let serving = drain.clone();
-    let server = tokio::spawn(async move { server::serve(listener, routes, &services, serving).await });
+    let server = tokio::spawn(server::serve(listener, routes, services, serving));
     Ok(Running { address, drain, server, log })
 }
 

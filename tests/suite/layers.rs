@@ -81,7 +81,7 @@ const LAYERS: [Layer; 8] = [
         without: &[],
         never: &["log_service_client", "log_service_server"],
     },
-    Layer { folder: "services/cli", package: "deskpulse-cli", may_use: &[PROTO], without: &[], never: &[] },
+    Layer { folder: "services/cli", package: "deskpulse-cli", may_use: &[PROTO, EDGE], without: &[], never: &[] },
 ];
 
 /// What of a crate goes against its layer: dependencies in its manifest, paths in its sources.

@@ -1,8 +1,8 @@
 //! Errors a user can act on: what went wrong, why, and what to do about it.
 
 use std::fmt::{self, Write as _};
-use std::time::Duration;
 
+use deskpulse_edge::upstream;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -71,17 +71,12 @@ pub(crate) fn refused(server: &str, status: &Status) -> anyhow::Error {
     Failure::new(message, hint).into()
 }
 
-/// How to reach a server: large windows for bulk, and pings that notice a dead peer.
+/// How to reach a server.
 pub(crate) fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
-    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|error| {
-        Failure::new(format!("\"{server}\" is no server's address: {error}"), "write it as http://127.0.0.1:7400")
-    })?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .initial_stream_window_size(4 * 1024 * 1024)
-        .initial_connection_window_size(8 * 1024 * 1024))
+    upstream::endpoint(server).map_err(|error| {
+        let message = format!("\"{server}\" is no server's address: {error}");
+        Failure::new(message, "write it as http://127.0.0.1:7400").into()
+    })
 }
 
 /// A server that cannot be reached.

@@ -3,6 +3,7 @@
 mod ask;
 mod render;
 
+use deskpulse_edge::upstream::connected;
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{QueryMetricsRequest, QueryMetricsResponse};
 use jiff::{Timestamp, tz::TimeZone};
@@ -109,7 +110,7 @@ pub async fn query(args: QueryArgs) -> anyhow::Result<()> {
 /// Asks a server. A refusal is an error that names the fields at fault.
 pub async fn fetch(server: &str, request: QueryMetricsRequest) -> anyhow::Result<QueryMetricsResponse> {
     let endpoint = failure::endpoint(server)?;
-    let channel = endpoint.connect().await.map_err(|error| failure::unreachable(server, &error))?;
+    let channel = connected(endpoint).await.map_err(|error| failure::unreachable(server, &error))?;
     let mut client = QueryServiceClient::new(channel).max_decoding_message_size(256 * 1024 * 1024);
     let answer = client.query_metrics(request).await.map_err(|status| failure::refused(server, &status))?;
     Ok(answer.into_inner())

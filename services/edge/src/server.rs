@@ -1,5 +1,6 @@
 //! Serving: transport settings, health, reflection, and going down in good order.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::Response;
@@ -67,7 +68,24 @@ pub enum ServeError {
 
 /// Serves `routes` with health (of the services named and of the whole) and reflection v1 and v1alpha, until the drain
 /// has begun and every call has ended, or ten seconds have passed since.
-pub async fn serve(listener: TcpListener, routes: Routes, services: &[&str], drain: Drain) -> Result<(), ServeError> {
+///
+/// Boxed, so that the transport's generic code is compiled here and not again wherever this is awaited.
+#[must_use]
+pub fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    services: Vec<&'static str>,
+    drain: Drain,
+) -> Pin<Box<dyn Future<Output = Result<(), ServeError>> + Send>> {
+    Box::pin(async move { serve_until_drained(listener, routes, &services, drain).await })
+}
+
+async fn serve_until_drained(
+    listener: TcpListener,
+    routes: Routes,
+    services: &[&str],
+    drain: Drain,
+) -> Result<(), ServeError> {
     let (mut health, health_service) = tonic_health::server::health_reporter();
     for service in services {
         health.set_service_status(service, ServingStatus::Serving).await;

@@ -1,5 +1,8 @@
 //! Other services, in this process or over the network: the same calls either way.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use http::{Request, Response};
 use tonic::body::Body;
 use tonic::codegen::{Service, StdError};
@@ -33,13 +36,28 @@ pub fn remote(address: &str) -> Result<Upstream, tonic::transport::Error> {
     Ok(BoxCloneSyncService::new(channel(address)?.map_err(|error| Unreachable(error.into()))))
 }
 
-/// A channel with the transport settings of the services.
+/// A channel with the transport settings of the services, connected when first used.
 pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+/// A channel that is connected, and that notices within seconds when the other side is gone.
+///
+/// Boxed, so that the transport's generic code is compiled here and not again wherever this is awaited.
+#[must_use]
+pub fn connected(endpoint: Endpoint) -> Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>> {
+    let ping = Duration::from_secs(10);
+    let endpoint = endpoint.http2_keep_alive_interval(ping).keep_alive_timeout(ping);
+    Box::pin(async move { endpoint.connect().await })
+}
+
+/// An address such as `http://10.0.0.7:7400`, with the transport settings of the services.
+pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(address.to_owned())?
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
-        .connect_timeout(std::time::Duration::from_secs(5))
+        .connect_timeout(Duration::from_secs(5))
         .tcp_nodelay(true);
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
 }

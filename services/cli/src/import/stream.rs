@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use deskpulse_edge::upstream::connected;
 use deskpulse_proto::v1::ingest_service_client::IngestServiceClient;
 use deskpulse_proto::v1::{BatchOutcome, Event, StreamEventsRequest};
 use tokio::sync::mpsc;
@@ -50,7 +51,7 @@ pub(crate) async fn stream(
     let mut state = Sending { in_flight: in_flight.max(1), batches, unsettled: VecDeque::new(), last: 0, settled };
     let mut patience: Option<Patience> = None;
     while !state.unsettled.is_empty() || state.next_batch().await {
-        let end = match (endpoint.connect().await, &mut patience) {
+        let end = match (connected(endpoint.clone()).await, &mut patience) {
             (Err(error), None) => return Err(failure::unreachable(server, &error)),
             (Err(error), Some(_)) => End::Broken(error.to_string()),
             (Ok(channel), patience) => {
