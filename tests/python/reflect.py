@@ -55,7 +55,8 @@ def main(address):
         for service in sorted(server.reflection.get_services()):
             print("service", service)
         sent = server.call("deskpulse.v1.IngestService", "IngestEvents", {"events": list(events())})
-        print("accepted", sent.outcome.accepted, "duplicates", sent.outcome.duplicates)
+        for count in ("accepted", "duplicates", "unverified"):
+            print(count, getattr(sent.outcome, count))
         metric = {"name": "first_response_time", "percentiles": [50]}
         question = {"tenant": "python", "metrics": [metric], "filter": 'channel = "chat"'}
         answer = server.call("deskpulse.v1.QueryService", "QueryMetrics", question)

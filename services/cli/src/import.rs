@@ -29,7 +29,8 @@ use stream::Batch;
 /// Batches read ahead of what is in flight.
 const READ_AHEAD: usize = 4;
 
-/// A batch is closed before it grows beyond this, in encoded bytes: servers take messages of 4 MiB.
+/// A batch is closed before it grows beyond this, in encoded bytes. Servers take messages of 16 MiB; all that is in
+/// flight is held in memory, and sent again when a connection breaks.
 const BATCH_BYTES_LIMIT: usize = 2 * 1024 * 1024;
 
 const EXAMPLES: &str = "\

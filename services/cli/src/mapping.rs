@@ -65,7 +65,10 @@
 //!
 //! **Bad rows.** A row is used as a whole or not at all: when one of its events cannot be made, none is.
 //!
-//! The **event id** must not depend on anything but the row, so that importing twice adds nothing.
+//! With `changes`, the row after a bad one is compared with the one before it.
+//!
+//! The **event id** must not depend on anything but the row, so that importing twice adds nothing. In a default id a
+//! backslash or colon of a value stands behind a backslash: keys `x:y`, `z` and `x`, `y:z` are two.
 
 mod assignment;
 mod clock;

@@ -8,6 +8,7 @@ use csv::StringRecord;
 use deskpulse_proto::v1;
 
 use super::columns::{BadRow, Header, field};
+use super::text::push_escaped;
 use super::{Mapping, Mode};
 use crate::failure::Failure;
 
@@ -87,22 +88,25 @@ impl Mapper {
         };
         let order = self.mapping.order_by.iter().map(|&slot| OrderValue::new(field(&row, slot))).collect();
         let held = Held { place, order, row };
+        let sorted_later = self.mapping.mode == Mode::Changes && !self.mapping.order_by.is_empty();
+        let mut outcome = Ok(Vec::new());
+        if self.mapping.mode == Mode::Changes && !sorted_later {
+            let before = self.keys.get(&key).and_then(|&number| self.latest.get(number)).map(|before| &before.row);
+            outcome = self.mapping.events(&held.row, before);
+            if outcome.is_err() {
+                // Not used at all: what it changed is still to be told, by the next row of its key.
+                return Ok(outcome);
+            }
+        }
         let known = self.keys.len();
         let number = *self.keys.entry(key).or_insert(known);
-        let mut outcome = Ok(Vec::new());
-        if self.mapping.mode == Mode::Changes && !self.mapping.order_by.is_empty() {
+        if sorted_later {
             self.unsorted.push((number, held));
         } else if let Some(latest) = self.latest.get_mut(number) {
-            if self.mapping.mode == Mode::Changes {
-                outcome = self.mapping.events(&held.row, Some(&latest.row));
-            }
             if held.rank() >= latest.rank() {
                 *latest = held;
             }
         } else {
-            if self.mapping.mode == Mode::Changes {
-                outcome = self.mapping.events(&held.row, None);
-            }
             self.latest.push(held);
         }
         if self.latest.len().max(self.unsorted.len()) > HELD_ROWS_LIMIT {
@@ -125,8 +129,11 @@ impl Mapper {
         let mut before: Option<&(usize, Held)> = None;
         for current in &self.unsorted {
             let same_key = before.filter(|before| before.0 == current.0).map(|before| &before.1.row);
-            sink(current.1.place, self.mapping.events(&current.1.row, same_key))?;
-            before = Some(current);
+            let outcome = self.mapping.events(&current.1.row, same_key);
+            if outcome.is_ok() {
+                before = Some(current);
+            }
+            sink(current.1.place, outcome)?;
         }
         Ok(())
     }
@@ -138,8 +145,8 @@ impl Mapper {
                 column: self.mapping.columns.name(slot).to_owned(),
                 reason: "no value for the key".to_owned(),
             })?;
-            key.push_str(part);
-            key.push('\u{1f}');
+            push_escaped(&mut key, part);
+            key.push(':');
         }
         Ok(key)
     }

@@ -128,6 +128,50 @@ fields = { conversation = "{id}", to = "nobody" }
 }
 
 #[test]
+fn a_change_in_a_row_that_is_refused_is_told_by_the_next_row_of_its_key() {
+    let rest = r#"
+mode = "changes"
+key = ["id"]
+[time]
+formats = ["unix_s"]
+[[event]]
+name = "status"
+type = "conversation_status_changed"
+time = "{at}"
+id = "{id}-{version}-{status}"
+when = [{ column = "status", changed = true }]
+"#;
+    let csv = "id,version,at,status\n\
+               a,1,1,open\na,2,x,resolved\na,3,3,resolved\na,4,4,resolved\n\
+               b,1,x,open\nb,2,y,open\nb,3,3,open";
+    let refused = |line: u64, time: &str| format!("{line} at: \"{time}\" is not a time of the form unix_s");
+    let told = ["a-1-open".to_owned(), refused(3, "x"), "a-3-resolved".to_owned()];
+    let told = [&told[..], &[refused(6, "x"), refused(7, "y"), "b-3-open".to_owned()]].concat();
+    assert_eq!(outcome(rest, csv), told);
+    assert_eq!(outcome(&format!("order_by = [\"version\"]\n{rest}"), csv), told);
+}
+
+#[test]
+fn keys_of_several_columns_are_told_apart_whatever_they_hold() {
+    let rest = r#"
+key = ["site", "number"]
+[time]
+formats = ["unix_s"]
+[[event]]
+name = "opened"
+type = "conversation_opened"
+time = "{at}"
+fields = { conversation = "{site} {number}" }
+"#;
+    let csv = "site,number,at\nx:y,z,1\nx,y:z,1\nx\\,y,1\nx\\:y,z,1\nplain-1/2,3,1";
+    let ids = [r"opened:x\:y:z", r"opened:x:y\:z", r"opened:x\\:y", r"opened:x\\\:y:z", "opened:plain-1/2:3"];
+    assert_eq!(outcome(rest, csv), ids);
+    assert_eq!(outcome(&format!("mode = \"last_row_per_key\"\n{rest}"), csv), ids);
+    let separator = "site,number,at\nx\u{1f}y,z,1\nx,y\u{1f}z,1";
+    assert_eq!(outcome(&format!("mode = \"last_row_per_key\"\n{rest}"), separator).len(), 2);
+}
+
+#[test]
 fn columns_may_have_nulls_of_their_own_names_of_their_own_and_spaces_around() {
     let mapping = r#"
 key = ["id"]

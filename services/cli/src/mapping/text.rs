@@ -18,7 +18,14 @@ pub(crate) type Translations = BTreeMap<String, Translation>;
 #[derive(Debug)]
 enum Part {
     Fixed(String),
-    Column { slot: usize, translation: Option<String> },
+    Column {
+        slot: usize,
+        translation: Option<String>,
+    },
+    /// A column behind a colon, told apart from others that are joined to it.
+    Joined {
+        slot: usize,
+    },
 }
 
 /// Text made from columns. Null when any of its columns is.
@@ -85,6 +92,11 @@ impl Template {
                     }
                     text.push_str(value);
                 }
+                Part::Joined { slot } => {
+                    let Some(value) = field(row, *slot) else { return Ok(None) };
+                    text.push(':');
+                    push_escaped(&mut text, value);
+                }
             }
         }
         Ok(Some(text).filter(|text| !text.is_empty()))
@@ -144,13 +156,13 @@ impl Text {
         Self { alternatives: vec![Template { parts: vec![Part::Fixed(text.to_owned())] }] }
     }
 
-    /// Columns joined by colons behind a fixed word.
+    /// Columns joined by colons behind a fixed word. Other values never give the same text: a backslash or colon
+    /// within one stands behind a backslash.
     pub(crate) fn joined(word: &str, slots: &[usize]) -> Self {
-        let mut parts = vec![Part::Fixed(word.to_owned())];
-        for &slot in slots {
-            parts.push(Part::Fixed(":".to_owned()));
-            parts.push(Part::Column { slot, translation: None });
-        }
+        let mut fixed = String::new();
+        push_escaped(&mut fixed, word);
+        let mut parts = vec![Part::Fixed(fixed)];
+        parts.extend(slots.iter().map(|&slot| Part::Joined { slot }));
         Self { alternatives: vec![Template { parts }] }
     }
 
@@ -185,9 +197,19 @@ impl Text {
     pub(crate) fn columns(&self, columns: &Columns) -> String {
         let parts = self.alternatives.iter().flat_map(|template| &template.parts);
         let names = parts.filter_map(|part| match part {
-            Part::Column { slot, .. } => Some(columns.name(*slot)),
+            Part::Column { slot, .. } | Part::Joined { slot } => Some(columns.name(*slot)),
             Part::Fixed(_) => None,
         });
         names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Adds a value in which no colon stands alone, so that a colon may follow it.
+pub(crate) fn push_escaped(text: &mut String, value: &str) {
+    for character in value.chars() {
+        if matches!(character, '\\' | ':') {
+            text.push('\\');
+        }
+        text.push(character);
     }
 }
