@@ -104,7 +104,7 @@ fn plan(bounds: Vec<i64>, group_by: &[Dimension]) -> Plan {
 fn answer(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Answer {
     let figures = |distribution: &Distribution| Figures {
         count: distribution.count(),
-        sum: distribution.sum(),
+        sum: i64::try_from(distribution.sum()).expect("a week's sum is small"),
         percentiles: percentiles().filter_map(|percentile| distribution.percentile(percentile)).collect(),
     };
     let rows = rows(reader, names, tenant, plan).into_iter();

@@ -9,7 +9,7 @@ mod response;
 use std::collections::HashMap;
 
 use crate::dimension::Dimension;
-use crate::event::{Assignee, Event, EventId, Initiator, Payload, Sentiment, Status};
+use crate::event::{Actor, Assignee, Event, EventId, Initiator, Payload, Sentiment, Status, Visibility};
 use crate::fact::{Fact, Facts, Measure, difference};
 use crate::partition::fnv1a;
 use crate::series::{DimensionValues, Names, SeriesId, Symbol};
@@ -39,11 +39,16 @@ impl Subject {
         let mut stated: Option<Vec<Fact>> = None;
         for event in events {
             let id = event.id.clone();
-            let excludes = matches!(&event.payload, Payload::StatusChanged { status, .. } if status.excludes());
+            let time = event.time;
+            let refolds = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(&event));
             let done = self.timeline.add(event, names);
             added(done);
             match (done, &mut self.state) {
-                (Added::Last, Some(state)) if stated.is_none() && !state.excluded && !excludes => {
+                (Added::Conflict, _) => {
+                    let series = facts.series(&DimensionValues::default());
+                    facts.state(Measure::ConflictingId, time, series, 0);
+                }
+                (Added::Last, Some(state)) if stated.is_none() && !refolds => {
                     if let Some(event) = self.timeline.last() {
                         state.step(event, &mut facts);
                     }
@@ -51,7 +56,7 @@ impl Subject {
                 (Added::Last | Added::Within, _) if stated.is_none() => {
                     stated = Some(fold(&self.timeline.active_before(&id, names), names).1);
                 }
-                (Added::Last | Added::Within | Added::Duplicate | Added::Conflict, _) => {}
+                (Added::Last | Added::Within | Added::Duplicate, _) => {}
             }
         }
         let mut facts = facts.into_list();
@@ -141,7 +146,7 @@ struct Spent {
 pub struct Conversation {
     opened_at: Timestamp,
     series_at_opening: SeriesId,
-    /// `None` until the first public message tells, where no opening was reported.
+    /// `None` as long as neither an opening nor a public message tells.
     initiator: Option<Initiator>,
     values: DimensionValues,
     series: SeriesId,
@@ -159,6 +164,8 @@ pub struct Conversation {
 
     wait: Option<Wait>,
     wait_answered_before: bool,
+    first_customer_message: Option<Timestamp>,
+    first_response_given: bool,
     waiting_for_bot_since: Option<Timestamp>,
     replies: i64,
 
@@ -206,7 +213,10 @@ impl Conversation {
                 scores.insert(EventId { source: event.id.source, id: message.clone() }, *sentiment);
             }
         }
-        let initiator = reported.map(|(_, opened)| opened.initiator);
+        let initiator = match reported {
+            Some((_, opened)) => Some(opened.initiator),
+            None => events.iter().find_map(|event| public_author(event)).map(initiator_of),
+        };
         let last_agent = values.get(&Dimension::Agent);
         let mut state = Self {
             opened_at,
@@ -224,6 +234,8 @@ impl Conversation {
             resolution: None,
             wait: None,
             wait_answered_before: false,
+            first_customer_message: None,
+            first_response_given: false,
             waiting_for_bot_since: None,
             replies: 0,
             customer: reported.and_then(|(_, opened)| opened.customer.clone()),
@@ -248,6 +260,13 @@ impl Conversation {
             state.customer_waits(opened_at, facts);
         }
         state
+    }
+
+    /// Whether an event, even as the last, changes what the events before it mean.
+    fn must_fold_again_for(&self, event: &Event) -> bool {
+        let excludes = matches!(&event.payload, Payload::StatusChanged { status, .. } if status.excludes());
+        let tells_initiator = self.initiator.is_none() && public_author(event).is_some();
+        self.excluded || excludes || tells_initiator
     }
 
     /// Walks over the next event.
@@ -317,6 +336,29 @@ impl Conversation {
             facts.state(Measure::Unanswered, at, self.series, wait.since.millis());
             wait.series = self.series;
         }
+    }
+}
+
+/// The author of a public message.
+fn public_author(event: &Event) -> Option<Actor> {
+    match event.payload {
+        Payload::MessageCreated { actor, visibility: Visibility::Public, .. } => Some(actor),
+        Payload::MessageCreated { visibility: Visibility::Private, .. }
+        | Payload::Opened(_)
+        | Payload::StatusChanged { .. }
+        | Payload::Assigned { .. }
+        | Payload::Updated(_)
+        | Payload::SentimentScored { .. }
+        | Payload::Retracted(_) => None,
+    }
+}
+
+/// Where no opening was reported, the author of the first public message opened the conversation.
+fn initiator_of(author: Actor) -> Initiator {
+    match author {
+        Actor::Customer => Initiator::Customer,
+        Actor::Agent(_) => Initiator::Agent,
+        Actor::Bot(_) | Actor::Unnamed | Actor::Automation | Actor::Campaign | Actor::System => Initiator::Bot,
     }
 }
 

@@ -122,6 +122,8 @@ measures! {
     Transferred = "transferred",
     /// Level of unresolved conversations: +1 where one opens or reopens, -1 where it is resolved; value: the opening.
     Backlog = "backlog",
+    /// An event was refused because its id was known with other content.
+    ConflictingId = "conflicting_id",
     /// An event that gave a negative duration, counted as 0.
     Skewed = "skewed",
 }
@@ -190,12 +192,6 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn new(names: &'a Names) -> Self {
         Self { names, list: Vec::new() }
-    }
-
-    /// Continues a list of facts.
-    #[must_use]
-    pub fn onto(names: &'a Names, list: Vec<Fact>) -> Self {
-        Self { names, list }
     }
 
     /// The series of some dimension values.

@@ -268,11 +268,20 @@ impl View {
 
     /// Calls `see` with every fact of a measure that stands: stated and not taken back.
     pub fn standing(&self, tenant: Symbol, measure: Measure, range: Range, mut see: impl FnMut(StoredFact)) {
+        self.netted(tenant, measure, range, |fact| {
+            if fact.weight == Weight::Plus {
+                see(fact);
+            }
+        });
+    }
+
+    /// Calls `see` with every fact of a measure, plus and minus, pairs of a fact and its inverse left out.
+    pub fn netted(&self, tenant: Symbol, measure: Measure, range: Range, mut see: impl FnMut(StoredFact)) {
         self.columns(tenant, measure, range, |column, slot_ms| {
             let facts = column.facts(slot_ms, self.epoch).filter(|fact| range.contains(fact.at_ms));
+            // Read after the length: a minus that is not counted here is not among the facts either.
             if column.minus.load(Ordering::Relaxed) == 0 {
-                // A minus that is not counted yet belongs to a later epoch.
-                facts.filter(|fact| fact.weight == Weight::Plus).for_each(&mut see);
+                facts.for_each(&mut see);
                 return;
             }
             let mut net: HashMap<StoredFact, i64> = HashMap::new();
@@ -280,7 +289,8 @@ impl View {
                 *net.entry(StoredFact { weight: Weight::Plus, ..fact }).or_default() += fact.weight.sign();
             }
             for (fact, count) in net {
-                (0..count).for_each(|_| see(fact));
+                let weight = if count < 0 { Weight::Minus } else { Weight::Plus };
+                (0..count.unsigned_abs()).for_each(|_| see(StoredFact { weight, ..fact }));
             }
         });
     }

@@ -52,7 +52,7 @@ enum Buckets {
 #[derive(Debug, Clone)]
 pub struct Distribution {
     count: u64,
-    sum: i64,
+    sum: i128,
     min: i64,
     max: i64,
     buckets: Buckets,
@@ -76,7 +76,7 @@ impl Distribution {
     /// Adds a value.
     pub fn record(&mut self, value: i64) {
         self.count += 1;
-        self.sum += value;
+        self.sum += i128::from(value);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         self.add_to_bucket(bucket_of(value), 1);
@@ -106,7 +106,7 @@ impl Distribution {
     pub fn merge_parts(
         &mut self,
         count: u64,
-        sum: i64,
+        sum: i128,
         range: Option<(i64, i64)>,
         buckets: impl IntoIterator<Item = (u32, u64)>,
     ) {
@@ -130,7 +130,7 @@ impl Distribution {
 
     /// The exact sum.
     #[must_use]
-    pub fn sum(&self) -> i64 {
+    pub fn sum(&self) -> i128 {
         self.sum
     }
 
@@ -304,7 +304,7 @@ mod tests {
             let exact = values[usize::try_from(rank).expect("small") - 1];
             let answer = ours.percentile(percentile).expect("not empty");
             prop_assert!(answer >= exact && (answer - exact) as f64 <= exact as f64 * RELATIVE_ERROR);
-            prop_assert_eq!(ours.sum(), values.iter().sum::<i64>());
+            prop_assert_eq!(ours.sum(), values.iter().copied().map(i128::from).sum::<i128>());
             prop_assert_eq!((ours.min(), ours.max()), (values.first().copied(), values.last().copied()));
         }
 

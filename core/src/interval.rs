@@ -249,11 +249,12 @@ fn following(interval: Interval, at: &Zoned, end_ms: i64) -> Result<i64, CutErro
     Ok(next_ms.min(end_ms))
 }
 
-/// Time parts need hours at least.
+/// Time parts need half hours at least.
 fn finest(interval: Option<Interval>) -> Interval {
     match interval {
-        Some(Interval::Minutes(minutes)) => Interval::Minutes(minutes),
-        _ => Interval::Minutes(60),
+        Some(Interval::Minutes(minutes)) => Interval::Minutes(minutes.min(30)),
+        // Half hours, because some zones move their clocks by so much.
+        Some(_) | None => Interval::Minutes(30),
     }
 }
 
@@ -310,7 +311,7 @@ mod tests {
         let (start, end) = (at("2026-06-01T00:00:00Z"), at("2026-06-15T00:00:00Z"));
         let parts = [TimePart::Weekday, TimePart::Hour];
         let (all, buckets) = cut(start, end, None, &parts, &TimeZone::UTC).expect("cuts");
-        assert_eq!((all.buckets().len(), buckets.len()), (14 * 24, 7 * 24));
+        assert_eq!((all.buckets().len(), buckets.len()), (14 * 48, 7 * 24));
         assert_eq!(buckets[0], Bucket { start_ms: start.millis(), end_ms: end.millis(), parts: vec![1, 0] });
         let (_, weekly) = cut(start, end, Some(Interval::Week), &parts, &TimeZone::UTC).expect("cuts");
         assert_eq!(weekly.len(), 2 * 7 * 24);

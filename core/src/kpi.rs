@@ -84,8 +84,8 @@ pub enum Formula {
     Distribution(&'static [Measure]),
     /// The number of distinct conversations with any of these facts.
     Distinct(&'static [Measure]),
-    /// The number of facts of the first measures less that of the second.
-    Flow(&'static [Measure], &'static [Measure]),
+    /// What a level grew by, from after the start of the interval up to its end.
+    Change(Measure),
     /// One term over another.
     Ratio(Term, Term),
     /// Answered waits over started ones; the last measure, where given, is the waits still open.
@@ -196,7 +196,7 @@ pub struct Figure {
     /// For ratios: numerator and denominator.
     pub fraction: Option<(i64, i64)>,
     /// For distributions: sum, least and greatest value.
-    pub extent: Option<(i64, i64, i64)>,
+    pub extent: Option<(i128, i64, i64)>,
     /// The percentiles asked for.
     pub percentiles: Vec<i64>,
     /// For each bound asked for, how many values are at or below.
@@ -256,7 +256,7 @@ impl Term {
     fn evaluate(self, partial: &Partial) -> i64 {
         match self {
             Self::Count(_) | Self::Distinct(_) | Self::FirstContact(_) => partial.count,
-            Self::Sum(_) => partial.distribution.sum(),
+            Self::Sum(_) => i64::try_from(partial.distribution.sum()).unwrap_or(i64::MAX),
             Self::Exactly(..) => {
                 let at_most = |index: usize| partial.at_most.get(index).copied().unwrap_or(0).cast_signed();
                 at_most(1) - at_most(0)
@@ -273,9 +273,7 @@ impl Formula {
             Self::Count(measure) => vec![part(&[measure], Reduction::Count, &[])],
             Self::Distribution(measures) => vec![part(measures, Reduction::Distribution, &options.at_most)],
             Self::Distinct(measures) => vec![part(measures, Reduction::Distinct, &[])],
-            Self::Flow(plus, minus) => {
-                vec![part(plus, Reduction::Count, &[]), part(minus, Reduction::Count, &[])]
-            }
+            Self::Change(measure) => vec![part(&[measure], Reduction::LevelChange, &[])],
             Self::Ratio(above, below) => vec![above.part(), below.part()],
             Self::Answered { answered, started, open } => {
                 let mut parts = vec![part(&[started], Reduction::Count, &[])];
@@ -304,11 +302,10 @@ impl Formula {
         let partial = |index: usize| partials.get(index).unwrap_or(&nothing);
         match self {
             Self::Count(_) | Self::Distinct(_) | Self::Level(_) => counted(partial(0).count),
-            Self::Flow(..) => {
-                let (plus, minus) = (partial(0).count, partial(1).count);
-                let samples = plus + minus;
-                let value = (samples > 0).then_some((plus - minus) as f64);
-                Figure { count: samples.unsigned_abs(), value, ..Figure::default() }
+            Self::Change(_) => {
+                let steps = &partial(0).distribution;
+                let value = (steps.count() > 0).then(|| steps.sum() as f64);
+                Figure { count: steps.count(), value, ..Figure::default() }
             }
             Self::Distribution(_) | Self::Ages(_) => distributed(partial(0), options),
             Self::Oldest(_) => {

@@ -158,6 +158,11 @@ impl From<&DimensionValues> for Arc<DimensionValues> {
     }
 }
 
+/// The most tags a conversation has at once.
+pub const MAX_TAGS: usize = 64;
+/// The most custom attributes a conversation has at once.
+pub const MAX_ATTRIBUTES: usize = 8;
+
 /// How many single-valued standard dimensions there are, the quick reply included.
 const SINGLE: usize = 11;
 
@@ -217,9 +222,11 @@ impl DimensionValues {
         &self.tags
     }
 
-    /// Adds a tag.
+    /// Adds a tag, unless there are [`MAX_TAGS`].
     pub fn add_tag(&mut self, tag: Symbol) {
-        if let Err(place) = self.tags.binary_search(&tag) {
+        if let Err(place) = self.tags.binary_search(&tag)
+            && self.tags.len() < MAX_TAGS
+        {
             self.tags.insert(place, tag);
         }
     }
@@ -238,13 +245,15 @@ impl DimensionValues {
         self.custom.get(place).map(|(_, value)| *value)
     }
 
-    /// Sets or clears a custom attribute.
+    /// Sets or clears a custom attribute; a new one is left out when there are [`MAX_ATTRIBUTES`].
     pub fn set_custom(&mut self, attribute: Symbol, value: Option<Symbol>) {
         match (self.custom.binary_search_by_key(&attribute, |(name, _)| *name), value) {
             (Ok(place), Some(value)) => self.custom[place].1 = value,
             (Ok(place), None) => drop(self.custom.remove(place)),
-            (Err(place), Some(value)) => self.custom.insert(place, (attribute, value)),
-            (Err(_), None) => {}
+            (Err(place), Some(value)) if self.custom.len() < MAX_ATTRIBUTES => {
+                self.custom.insert(place, (attribute, value));
+            }
+            (Err(_), _) => {}
         }
     }
 }

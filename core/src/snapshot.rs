@@ -32,6 +32,8 @@ pub enum Reduction {
     FirstContact,
     /// The level at the end of each interval.
     Level,
+    /// The distribution of a level's steps of +1 and -1 after the start of each interval, up to its end.
+    LevelChange,
     /// The level and the ages (end of the interval less value) of what makes it up.
     LevelAge,
 }
@@ -103,7 +105,10 @@ pub type Group = Vec<Option<String>>;
 
 /// The answer has more rows, or takes more work, than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer has more than {MAX_ROWS} rows: ask for fewer groups, longer intervals or a shorter range")]
+#[error(
+    "the answer has more than {MAX_ROWS} rows, or more than {MAX_AGES} ages to work out: ask for fewer groups, longer \
+     intervals or a shorter range"
+)]
 pub struct TooManyRows;
 
 /// The figures of every group and bucket with anything in it: one [`Partial`] for each part of the plan.
@@ -147,6 +152,21 @@ pub fn collect(
                         }
                     }
                 });
+            }
+            Reduction::LevelChange => {
+                // As of an instant includes that instant, so that a step at a boundary belongs to the interval before it.
+                let Range { from_inclusive, to_exclusive } = range;
+                let shifted =
+                    Range { from_inclusive: from_inclusive + 1, to_exclusive: to_exclusive.saturating_add(1) };
+                for measure in &part.measures {
+                    view.netted(tenant, *measure, shifted, |fact| {
+                        let Some(bucket) = plan.cut.bucket_of(fact.at_ms - 1) else { return };
+                        for group in groups.of(fact.series).iter() {
+                            let Some(partial) = partials.get(*group, bucket) else { return };
+                            partial.record(fact.weight.sign(), &[]);
+                        }
+                    });
+                }
             }
             Reduction::FirstContact => each_standing(view, tenant, part, range, |fact| {
                 let Some(bucket) = plan.cut.bucket_of(fact.at_ms) else { return };

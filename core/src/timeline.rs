@@ -1,10 +1,11 @@
 //! The events of one subject, in order, each once.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::event::{Event, EventId, Payload};
 use crate::series::Names;
+use crate::time::Timestamp;
 
 /// From how many events on a timeline keeps an index of its ids.
 const INDEX_FROM: usize = 64;
@@ -30,8 +31,8 @@ pub struct Timeline {
     events: Vec<Event>,
     /// What has been taken back; the events may be here, not yet here or never come.
     retracted: HashSet<EventId>,
-    /// The ids here, once there are many.
-    index: HashSet<EventId>,
+    /// The ids here and their instants, once there are many.
+    index: HashMap<EventId, Timestamp>,
 }
 
 impl Timeline {
@@ -42,9 +43,9 @@ impl Timeline {
         }
         if self.events.len() >= INDEX_FROM {
             if self.index.is_empty() {
-                self.index = self.events.iter().map(|event| event.id.clone()).collect();
+                self.index = self.events.iter().map(|event| (event.id.clone(), event.time)).collect();
             }
-            self.index.insert(event.id.clone());
+            self.index.insert(event.id.clone(), event.time);
         }
         let changes_others = match &event.payload {
             Payload::Retracted(id) => {
@@ -63,10 +64,13 @@ impl Timeline {
     }
 
     fn find(&self, id: &EventId) -> Option<&Event> {
-        if !self.index.is_empty() && !self.index.contains(id) {
-            return None;
+        let mut among = self.events.as_slice();
+        if !self.index.is_empty() {
+            let time = *self.index.get(id)?;
+            let from = among.partition_point(|event| event.time < time);
+            among = &among[from..];
         }
-        self.events.iter().find(|event| event.id == *id)
+        among.iter().find(|event| event.id == *id)
     }
 
     /// Puts a new event behind those of its time or earlier; true when it comes after all others in order, too.
@@ -165,7 +169,6 @@ fn takes_back(event: &Event) -> Option<&EventId> {
 mod tests {
     use super::*;
     use crate::event::{Actor, Visibility};
-    use crate::time::Timestamp;
 
     fn message(names: &Names, id: &str, ms: i64, sequence: Option<u64>) -> Event {
         Event {

@@ -1107,7 +1107,7 @@ fn the_doors_between_services_refuse_as_the_public_ones_do() {
     run(async {
         let channel = deskpulse_edge::upstream::channel(suite.url()).expect("an address");
         let mut log = LogServiceClient::new(channel.clone());
-        let read = |partition, from_position_inclusive| ReadRequest { partition, from_position_inclusive };
+        let read = |partition, from_position_inclusive| ReadRequest { partition, from_position_inclusive, log_id: 0 };
         for (what, request) in [("partition 3 of 3", read(3, 1)), ("a position beyond the head", read(0, 9))] {
             let status = log.read(request).await.expect_err(what);
             assert_refused(&status, Code::OutOfRange, "NO_SUCH_POSITION", "", what);

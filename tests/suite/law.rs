@@ -38,7 +38,7 @@ struct Sketch {
 
 #[derive(Debug, Clone)]
 enum What {
-    Opened { initiator: usize, team: usize },
+    Opened { initiator: usize, team: usize, customer: Option<usize> },
     Status { status: usize, agent: Option<usize> },
     Assigned { to: usize, handoff: bool },
     Updated { team: Option<usize>, tag: usize, remove: bool },
@@ -49,8 +49,9 @@ enum What {
 
 fn what() -> impl Strategy<Value = What> {
     prop_oneof![
-        1 => (0..3usize, 0..3usize).prop_map(|(initiator, team)| What::Opened { initiator, team }),
-        4 => (0..8usize, prop::option::of(0..3usize)).prop_map(|(status, agent)| What::Status { status, agent }),
+        1 => (0..3usize, 0..3usize, prop::option::of(0..2usize))
+            .prop_map(|(initiator, team, customer)| What::Opened { initiator, team, customer }),
+        4 => (0..10usize, prop::option::of(0..3usize)).prop_map(|(status, agent)| What::Status { status, agent }),
         3 => (0..6usize, any::<bool>()).prop_map(|(to, handoff)| What::Assigned { to, handoff }),
         2 => (prop::option::of(0..3usize), 0..3usize, any::<bool>())
             .prop_map(|(team, tag, remove)| What::Updated { team, tag, remove }),
@@ -89,11 +90,12 @@ impl Sketch {
             if numbers.is_empty() { number } else { *index.get(&numbers) }
         };
         let payload = match &self.what {
-            What::Opened { initiator, team: t } => {
+            What::Opened { initiator, team: t, customer } => {
                 let mut dimensions = DimensionValues::default();
                 dimensions.set(&Dimension::Team, Some(team(*t)));
+                let customer = customer.map(|customer| ["ann", "bob"][customer].into());
                 let initiator = [Initiator::Customer, Initiator::Agent, Initiator::Bot][*initiator];
-                Payload::Opened(Box::new(Opened { customer: None, initiator, dimensions }))
+                Payload::Opened(Box::new(Opened { customer, initiator, dimensions }))
             }
             What::Status { status, agent: by } => Payload::StatusChanged {
                 status: [
@@ -105,6 +107,8 @@ impl Sketch {
                     Status::Closed,
                     Status::Spam,
                     Status::Open,
+                    Status::Deleted,
+                    Status::Merged,
                 ][*status],
                 merged_into: None,
                 actor: by.map_or(Actor::Unnamed, |by| Actor::Agent(Some(agent(by)))),
@@ -142,11 +146,14 @@ impl Sketch {
             },
             What::Retracted { event } => Payload::Retracted(id(of_conversation(event, false))),
         };
+        // Every fifth event sets a custom attribute or clears it.
+        let attribute = (names.symbol("plan"), number.is_multiple_of(10).then(|| names.symbol("gold")));
+        let attributes = if number.is_multiple_of(5) { vec![attribute] } else { Vec::new() };
         Event {
             id: id(number),
             time: Timestamp::clamped(1_780_315_200_000 + INSTANTS[self.instant]),
             sequence: self.sequence,
-            attributes: Box::default(),
+            attributes: attributes.into(),
             payload,
         }
     }
@@ -184,7 +191,9 @@ fn everything(partition: &Partition, names: &Names) -> Rows {
         .filter(|measure| !matches!(measure, Measure::Backlog | Measure::Unanswered))
         .flat_map(|measure| [part(measure, Reduction::Distribution), part(measure, Reduction::Distinct)])
         .collect();
-    parts.extend([Measure::Backlog, Measure::Unanswered].map(|measure| part(&measure, Reduction::LevelAge)));
+    let levels = [Measure::Backlog, Measure::Unanswered];
+    parts.extend(levels.map(|measure| part(&measure, Reduction::LevelAge)));
+    parts.extend(levels.map(|measure| part(&measure, Reduction::LevelChange)));
     let group_by = vec![Dimension::Team, Dimension::Agent, Dimension::Tag];
     let plan = Plan { parts, filter: Filter::Everything, group_by, cut };
     let rows =
@@ -216,6 +225,7 @@ fn readable(measure: Measure, at_ms: i64, values: Option<&DimensionValues>, valu
         .collect();
     let mut tags: Vec<&str> = values.tags().iter().map(|tag| names.text(*tag)).collect();
     tags.sort_unstable();
+    tags.extend(values.custom(names.symbol("plan")).map(|plan| names.text(plan)));
     format!("{} at {at_ms} {} {} = {value}", measure.name(), dimensions.join(" "), tags.join("+"))
 }
 

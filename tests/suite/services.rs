@@ -10,8 +10,8 @@ use deskpulse_proto::v1::event::Payload;
 use deskpulse_proto::v1::ingest_service_client::IngestServiceClient;
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{
-    Actor, ActorKind, Basis, Event, IngestEventsRequest, ListMetricsRequest, MessageCreated, MetricSelection,
-    QueryMetricsResponse, StreamEventsRequest, StreamEventsResponse,
+    Actor, ActorKind, Basis, ConversationUpdated, Event, IngestEventsRequest, ListMetricsRequest, MessageCreated,
+    MetricSelection, QueryMetricsResponse, StreamEventsRequest, StreamEventsResponse,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -310,6 +310,11 @@ fn gzip_and_zstd_are_accepted_on_every_kind_of_call() {
             let mut query = QueryServiceClient::new(channel).send_compressed(encoding).accept_compressed(encoding);
             let answer = query.query_metrics(ask("acme", "messages_received").0).await.expect("answered").into_inner();
             assert_eq!(answer.rows[0].values[0].count, u64::from(sent));
+
+            let mut health =
+                HealthClient::new(self::channel(suite.url()).expect("an address")).send_compressed(encoding);
+            let status = health.check(HealthCheckRequest::default()).await.expect("answered").into_inner().status();
+            assert_eq!(status, ServingStatus::Serving);
         }
     });
 }
@@ -509,5 +514,106 @@ fn killed_while_batches_stream_in_it_counts_each_event_once_when_all_are_sent_ag
         let (acknowledged, status) = acknowledgements(stream.into_inner()).await;
         assert_eq!((acknowledged.len(), status.code()), (300, Code::Ok), "{status:?}");
         assert_eq!(received(&suite.client()).await, u64::from(BATCHES) * 10);
+    });
+}
+
+#[test]
+fn of_two_batches_on_a_stream_the_first_accepted_stays() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        for round in 0..5 {
+            let first = round * 10_000;
+            let with = |number: u32, mut events: Vec<Event>| {
+                let mut event = messages(first, 1).remove(0);
+                event.time = Some(timestamp(&format!("2026-06-01T10:00:0{number}Z")));
+                event.id = format!("same-{round}");
+                events.push(event);
+                StreamEventsRequest { sequence: number.into(), events }
+            };
+            // The first batch takes longer to check and to encode than the second.
+            let batches = [with(1, messages(first, 4_000)), with(2, Vec::new())];
+            let stream =
+                client.ingest.clone().stream_events(tokio_stream::iter(batches)).await.expect("a stream begins");
+            let (acknowledged, _) = acknowledgements(stream.into_inner()).await;
+            let outcomes: Vec<_> = acknowledged.into_iter().map(|answer| answer.outcome.expect("an outcome")).collect();
+            assert_eq!(outcomes[0].rejected, 0, "{:?}", outcomes[0].exceptions);
+            if outcomes[1].unverified == 0 {
+                assert_eq!(outcomes[1].exceptions[0].reason, "CONFLICTING_ID");
+            }
+        }
+        let late = ask("acme", "messages_received").from("2026-06-01T10:00:01Z").to("2026-06-01T10:00:02Z");
+        assert_eq!(client.figure(late).await.count, 5);
+        assert_eq!(client.figure(ask("acme", "conflicting_ids")).await.count, 5);
+    });
+}
+
+#[test]
+fn aggregation_refuses_to_mix_two_logs() {
+    let mut suite = Apart::start();
+    run(async {
+        suite.client().send(messages(0, 30)).await;
+        assert_eq!(received(&suite.client()).await, 30);
+        let address = suite.ingest.address();
+        suite.ingest.kill();
+        std::fs::remove_dir_all(suite.folder.path().join("log")).expect("the log is removed");
+        suite.ingest = ingest(&suite.folder, &address);
+        let client = suite.client();
+        client.send(messages(100, 5)).await;
+        let status = client.ask(ask("acme", "messages_received")).await.expect_err("it is another log");
+        assert_refused(&status, Code::FailedPrecondition, "OTHER_LOG", "", "another log");
+
+        let address = suite.aggregation.address();
+        suite.aggregation.kill();
+        suite.aggregation = aggregation(&address, &suite.ingest.url);
+        assert_eq!(received(&suite.client()).await, 5);
+    });
+}
+
+#[test]
+fn a_conversation_has_no_more_than_64_tags_and_8_attributes_however_many_are_sent() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        let update = |number: u32| Event {
+            id: format!("u{number:03}"),
+            source: "test".to_owned(),
+            tenant: "acme".to_owned(),
+            time: Some(timestamp("2026-06-01T09:00:00Z")),
+            attributes: (0..8).map(|n| (format!("a{:03}", number * 8 + n), "set".to_owned())).collect(),
+            payload: Some(Payload::ConversationUpdated(ConversationUpdated {
+                conversation: "c1".to_owned(),
+                add_tags: (0..32).map(|n| format!("t{:05}", number * 32 + n)).collect(),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        client.send((0..500).map(update).collect()).await;
+        let tags = client.rows(ask("acme", "backlog").group_by(&["tag"])).await;
+        assert_eq!(tags.len(), 64);
+        assert_eq!(client.figure(ask("acme", "backlog").filter("attributes.a007:*")).await.count, 1);
+        assert_eq!(client.figure(ask("acme", "backlog").filter("attributes.a008:*")).await.count, 0);
+    });
+}
+
+#[test]
+fn a_sum_beyond_64_bits_is_left_out_and_the_mean_is_right() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        for batch in 0..3 {
+            let mut events = messages(batch * 10_000, 10_000);
+            for (number, event) in events.iter_mut().enumerate() {
+                event.time = Some(timestamp("0001-01-01T00:00:00Z"));
+                if let Some(Payload::MessageCreated(message)) = &mut event.payload {
+                    message.conversation = format!("c{batch}-{number}");
+                }
+            }
+            client.send(events).await;
+        }
+        let ages = client.figure(ask("acme", "backlog_age").to("9999-12-01T00:00:00Z")).await;
+        let (value, max) = (ages.value.expect("a mean"), ages.max.expect("a greatest"));
+        assert_eq!((ages.count, ages.sum), (30_000, None));
+        assert!((value - max as f64).abs() < 1.0, "{value} and {max}");
     });
 }

@@ -572,6 +572,103 @@ fn the_second_assignment_ends_the_chance_of_the_first() {
 }
 
 #[test]
+fn the_first_response_is_to_the_first_customer_message_whoever_opened() {
+    check(
+        "
+        2026-06-01T08:00 c1 opened by=agent
+        2026-06-01T08:01 c1 reply A
+        2026-06-01T09:00 c1 customer
+        2026-06-01T09:10 c1 status resolved by=A
+        2026-06-01T10:00 c1 customer
+        2026-06-01T10:20 c1 reply A
+        = first_response_time count 1 sum 1h20m
+        = next_reply_time absent
+        ",
+    );
+}
+
+#[test]
+fn a_handoff_is_answered_by_the_first_reply_even_if_nobody_waited() {
+    check(
+        "
+        2026-06-01T09:00 c1 opened by=bot
+        2026-06-01T09:10 c1 handoff team:first
+        2026-06-01T09:12 c1 reply A
+        2026-06-01T09:30 c1 customer
+        2026-06-01T09:40 c1 reply A
+        = handoff_response_time count 1 sum 2m
+        = first_response_time count 1 sum 10m
+        ",
+    );
+}
+
+#[test]
+fn a_missing_opening_by_the_customer_counts_like_a_reported_one() {
+    let story = "
+        2026-06-01T09:30 c1 updated topic=b
+        2026-06-01T09:40 c1 status resolved
+        2026-06-01T10:00 c1 customer
+        2026-06-01T10:20 c1 reply A
+        = response_rate numerator 1 denominator 2
+        filter topic=a
+        = waits_started count 1
+        to 2026-06-01T09:15
+        = unanswered_conversations count 1
+        ";
+    check(&format!("2026-06-01T09:00 c1 opened topic=a{story}"));
+    check(&format!("2026-06-01T09:00 c1 updated topic=a{story}"));
+}
+
+#[test]
+fn net_flow_is_the_difference_of_two_backlogs_at_any_boundary() {
+    check(
+        "
+        2026-06-01T09:00 c1 opened team=x
+        2026-06-01T10:00 c2 opened team=x
+        2026-06-01T10:30 c1 updated team=y
+        2026-06-01T11:00 c1 status resolved
+        2026-06-01T12:00 c1 status open
+        2026-06-01T08:00 skewed status resolved
+        2026-06-01T09:45 skewed opened
+        from 2026-06-01T09:30
+        to 2026-06-01T10:00
+        = net_flow value 1
+        = backlog value 2
+        to 2026-06-01T11:00
+        = net_flow value 0
+        = backlog value 1
+        = resolution_ratio numerator 0 denominator 2
+        filter team=x
+        = net_flow value 0
+        filter team=y
+        = net_flow value 0 count 2
+        from 2026-06-01T11:00
+        to 2026-06-01T12:00
+        = net_flow value 1
+        from 2026-06-01T12:00
+        to 2026-06-01T13:00
+        = net_flow absent
+        ",
+    );
+}
+
+#[test]
+fn an_id_used_again_for_something_else_is_refused_and_counted() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        let mut script = Script::new("t");
+        script.read("2026-06-01T09:00 c1 opened #e");
+        script.read("2026-06-01T09:30 c1 reply A #e");
+        for event in script.events {
+            client.send(vec![event]).await;
+        }
+        assert_eq!(client.figure(ask("t", "conflicting_ids")).await.count, 1);
+        assert_eq!(client.figure(ask("t", "messages_sent")).await.count, 0);
+    });
+}
+
+#[test]
 fn a_conversation_counts_once_however_many_messages_and_agents_it_has() {
     check(
         "

@@ -66,6 +66,7 @@ impl Conversation {
         both(Measure::Resolution, Measure::ResolutionAtStart, episode_ms);
         both(Measure::NetResolution, Measure::NetResolutionAtStart, (episode_ms - paused_ms).max(0));
         both(Measure::RequesterWait, Measure::RequesterWaitAtStart, self.spent.open + self.spent.on_hold);
+        self.reached_human |= matches!(actor, Actor::Agent(_));
         if self.reached_human {
             let from = self.first_handoff.unwrap_or(opened_at).max(self.episode_start);
             let human_ms = self.elapsed(from, at);

@@ -26,7 +26,6 @@ impl Conversation {
             facts.state(Measure::PrivateNote, at, self.credited_to(author, facts), 0);
             return;
         }
-        self.learn_initiator(actor, facts);
         match actor {
             Actor::Customer => {
                 facts.state(Measure::MessageReceived, at, self.series, 0);
@@ -38,6 +37,7 @@ impl Conversation {
                     };
                     facts.state(Measure::SentimentScored, at, self.series, score);
                 }
+                self.first_customer_message.get_or_insert(at);
                 self.customer_waits(at, facts);
             }
             Actor::Agent(agent) => self.reply(agent, quick_reply, at, facts),
@@ -52,24 +52,6 @@ impl Conversation {
             Actor::Unnamed | Actor::Automation | Actor::Campaign | Actor::System => {
                 facts.state(Measure::AutomatedMessage, at, self.series, 0);
             }
-        }
-    }
-
-    /// Where no opening was reported, the author of the first public message opened the conversation.
-    fn learn_initiator(&mut self, author: Actor, facts: &mut Facts) {
-        if self.initiator.is_some() {
-            return;
-        }
-        let initiator = match author {
-            Actor::Customer => Initiator::Customer,
-            Actor::Agent(_) => Initiator::Agent,
-            Actor::Bot(_) | Actor::Unnamed | Actor::Automation | Actor::Campaign | Actor::System => Initiator::Bot,
-        };
-        self.initiator = Some(initiator);
-        self.reached_human |= initiator == Initiator::Agent;
-        // A resolution since the opening has cancelled the wait that the opening began.
-        if initiator == Initiator::Customer && !self.resolved_before {
-            self.customer_waits(self.opened_at, facts);
         }
     }
 
@@ -118,22 +100,21 @@ impl Conversation {
                 facts.state(Measure::NextReplyAtStart, wait.since, series, wait_ms);
             }
         }
-        let first_response_from = match self.initiator {
-            Some(Initiator::Customer) => (self.replies == 1).then_some(self.opened_at),
-            Some(Initiator::Agent | Initiator::Bot) | None => {
-                answered.filter(|_| !self.wait_answered_before).map(|wait| wait.since)
-            }
-        };
         self.wait_answered_before |= answered.is_some();
-        if let Some(from) = first_response_from {
+        let first_response_from = match self.initiator {
+            Some(Initiator::Customer) => Some(self.opened_at),
+            Some(Initiator::Agent | Initiator::Bot) | None => self.first_customer_message,
+        };
+        if let Some(from) = first_response_from.filter(|_| !self.first_response_given) {
+            self.first_response_given = true;
             let response_ms = self.elapsed(from, at);
             facts.state(Measure::FirstResponse, at, series, response_ms);
             facts.state(Measure::FirstResponseAtStart, self.opened_at, series, response_ms);
-            if let Some(handoff) = self.last_handoff {
-                let response_ms = self.elapsed(handoff, at);
-                facts.state(Measure::HandoffResponse, at, series, response_ms);
-                facts.state(Measure::HandoffResponseAtStart, self.opened_at, series, response_ms);
-            }
+        }
+        if let Some(handoff) = self.last_handoff.filter(|_| self.replies == 1) {
+            let response_ms = self.elapsed(handoff, at);
+            facts.state(Measure::HandoffResponse, at, series, response_ms);
+            facts.state(Measure::HandoffResponseAtStart, self.opened_at, series, response_ms);
         }
         if let Some((assigned, since)) = self.to_reply.filter(|(assigned, _)| Some(*assigned) == agent) {
             self.to_reply = None;

@@ -232,9 +232,10 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "net_flow",
         unit: Unit::Count,
-        description: "What the backlog grew by; `count` is the number of transitions.",
-        formula: "opened + reopens − resolutions",
-        bases: &[(Basis::Event, Formula::Flow(&[Measure::Opened, Measure::Reopened], &[Measure::Resolution]))],
+        description: "What the backlog grew by: the backlog as of the interval's end less that as of its start. By a dimension, \
+                      conversations moved from value to value count too. `count` is the number of steps up and down.",
+        formula: "opened + reopens − resolutions = backlog(end) − backlog(start)",
+        bases: &[(Basis::Event, Formula::Change(Measure::Backlog))],
         credited_to: "",
         source: CONTRACT,
     },

@@ -104,7 +104,8 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "waits_answered",
         unit: Unit::Count,
-        description: "Waits that were answered: the numerator of response_rate.",
+        description: "Waits that were answered: the numerator of response_rate. On cohort basis by the dimensions at the \
+                      wait's start, credited to nobody.",
         formula: "waits answered",
         bases: &[
             (Basis::Event, Formula::Count(Measure::WaitAnswered)),
@@ -146,13 +147,13 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "bot_response_time",
         unit: Unit::Milliseconds,
-        description: "Length of every wait that a bot answered before a human did.",
+        description: "Length of every wait that a bot answered before a human did. No dimension names the bot.",
         formula: "t(bot's reply) − t(oldest customer message not answered by anyone)",
         bases: &[
             (Basis::Event, Formula::Distribution(&[Measure::BotResponse])),
             (Basis::Cohort, Formula::Distribution(&[Measure::BotResponseAtStart])),
         ],
-        credited_to: "bot",
+        credited_to: "",
         source: CONTRACT,
     },
 ];

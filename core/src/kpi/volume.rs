@@ -103,6 +103,16 @@ pub(super) const METRICS: &[Metric] = &[
         source: CONTRACT,
     },
     Metric {
+        name: "conflicting_ids",
+        unit: Unit::Count,
+        description: "Events refused because another event of their source and id had come before with other content, at \
+                      the instant they claim. A refused event sent again counts again.",
+        formula: "events refused as conflicts",
+        bases: &[(Basis::Event, Formula::Count(Measure::ConflictingId))],
+        credited_to: "",
+        source: "Deskpulse metrics contract, section 2",
+    },
+    Metric {
         name: "skewed_events",
         unit: Unit::Count,
         description: "Events that gave a negative duration because clocks disagree; it was counted as 0.",

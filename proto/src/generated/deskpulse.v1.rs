@@ -142,7 +142,7 @@ pub struct MetricValue {
     /// For ratios: what is below the line.
     #[prost(sint64, optional, tag = "7")]
     pub denominator: ::core::option::Option<i64>,
-    /// For distributions: the exact sum.
+    /// For distributions: the exact sum; absent where it is beyond 64 bits.
     #[prost(sint64, optional, tag = "8")]
     pub sum: ::core::option::Option<i64>,
     /// For distributions: the exact least value.
@@ -1184,7 +1184,7 @@ pub struct Partial {
     /// The number of facts, of distinct conversations, or the level.
     #[prost(sint64, tag = "1")]
     pub count: i64,
-    /// The sum of the values.
+    /// The lower 62 bits of the sum of the values.
     #[prost(sint64, tag = "2")]
     pub sum: i64,
     /// The least value; absent when there is none.
@@ -1205,6 +1205,9 @@ pub struct Partial {
     /// For ages: the conversation of the greatest; empty otherwise.
     #[prost(string, tag = "8")]
     pub oldest: ::prost::alloc::string::String,
+    /// The rest of the sum: the sum is 2^62 times this, plus `sum`.
+    #[prost(sint64, tag = "9")]
+    pub sum_high: i64,
 }
 /// Asks for partial figures again and again.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1241,6 +1244,8 @@ pub enum Reduction {
     LevelAge = 5,
     /// The number of facts whose value, a contact of a customer, is not made again within seven days.
     FirstContact = 6,
+    /// The change of a level from after the start of an interval up to its end, as a distribution of steps of +1 and -1.
+    LevelChange = 7,
 }
 impl Reduction {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1256,6 +1261,7 @@ impl Reduction {
             Self::Level => "REDUCTION_LEVEL",
             Self::LevelAge => "REDUCTION_LEVEL_AGE",
             Self::FirstContact => "REDUCTION_FIRST_CONTACT",
+            Self::LevelChange => "REDUCTION_LEVEL_CHANGE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1268,6 +1274,7 @@ impl Reduction {
             "REDUCTION_LEVEL" => Some(Self::Level),
             "REDUCTION_LEVEL_AGE" => Some(Self::LevelAge),
             "REDUCTION_FIRST_CONTACT" => Some(Self::FirstContact),
+            "REDUCTION_LEVEL_CHANGE" => Some(Self::LevelChange),
             _ => None,
         }
     }
@@ -1673,8 +1680,8 @@ pub struct Event {
     /// sequence are ordered by id.
     #[prost(uint64, optional, tag = "5")]
     pub sequence: ::core::option::Option<u64>,
-    /// Custom dimensions of the conversation, in force from this event on: at most 8 an event, names of 1 to 64 bytes of
-    /// `\[a-z0-9_\]`, values up to 128 bytes. An empty value clears the dimension.
+    /// Custom dimensions of the conversation, in force from this event on: at most 8 an event and 8 a conversation (further
+    /// ones are left out), names of 1 to 64 bytes of `\[a-z0-9_\]`, values up to 128 bytes. An empty value clears the dimension.
     #[prost(map = "string, string", tag = "6")]
     pub attributes: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -1861,7 +1868,7 @@ pub struct ConversationUpdated {
     /// `customer_segment`, `direction`.
     #[prost(string, repeated, tag = "3")]
     pub clear: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Tags to add, each 1 to 128 bytes, at most 32.
+    /// Tags to add, each 1 to 128 bytes, at most 32. A conversation has at most 64 tags; further ones are left out.
     #[prost(string, repeated, tag = "4")]
     pub add_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Tags to remove, at most 32.
@@ -3895,7 +3902,8 @@ pub struct BatchOutcome {
     #[prost(uint32, tag = "3")]
     pub rejected: u32,
     /// How many of `accepted` were acknowledged before aggregation could say whether they were duplicates, because it was
-    /// away or behind. They are durable; a duplicate among them still adds nothing.
+    /// away or behind. They are durable; a duplicate among them still adds nothing, and of two events with one id and
+    /// different content the first one still stays (the metric `conflicting_ids` counts the others).
     #[prost(uint32, tag = "4")]
     pub unverified: u32,
     /// One entry for each duplicate and each refused event, in the order of the batch.
@@ -4362,6 +4370,9 @@ pub struct DescribeLogResponse {
     /// The highest durable position of each partition, by partition number; 0 for an empty one.
     #[prost(uint64, repeated, tag = "1")]
     pub heads: ::prost::alloc::vec::Vec<u64>,
+    /// A number of this log and no other.
+    #[prost(fixed64, tag = "2")]
+    pub log_id: u64,
 }
 /// Asks for the blocks of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4372,6 +4383,9 @@ pub struct ReadRequest {
     /// The first position wanted; positions begin at 1.
     #[prost(uint64, tag = "2")]
     pub from_position_inclusive: u64,
+    /// The log that is meant: FAILED_PRECONDITION when it is another; 0 takes any.
+    #[prost(fixed64, tag = "3")]
+    pub log_id: u64,
 }
 /// One block of the log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

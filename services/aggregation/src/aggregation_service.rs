@@ -14,8 +14,8 @@ use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
 use deskpulse_proto::v1::aggregation_service_server::{AggregationService, AggregationServiceServer};
 use deskpulse_proto::v1::{
-    self, CollectRequest, CollectResponse, DescribeLogRequest, GroupValue, PartialRow, PartitionPosition, WatchRequest,
-    WatchResponse,
+    self, CollectRequest, CollectResponse, DescribeLogRequest, DescribeLogResponse, GroupValue, PartialRow,
+    PartitionPosition, WatchRequest, WatchResponse,
 };
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -48,16 +48,25 @@ impl AggregationApi {
 
     /// Waits until every event acknowledged before now is counted; returns how far each partition is.
     async fn catch_up(&self) -> Result<Vec<PartitionPosition>, Fault> {
-        let Some(partitions) = self.aggregation.partitions.get() else {
+        let Some(followed) = self.aggregation.followed.get() else {
             let message = "aggregation has not reached the log yet: is ingest up?";
             return Err(Fault::new(Reason::UpstreamUnreachable, message));
         };
+        let before: Vec<u64> = followed.partitions.iter().map(|partition| *partition.applied.borrow()).collect();
         let mut log = self.aggregation.log.clone();
         let heads = timeout(HEAD_PATIENCE, log.describe_log(DescribeLogRequest {})).await;
-        let heads = heads.ok().and_then(Result::ok).map(|response| response.into_inner().heads);
+        let described = heads.ok().and_then(Result::ok).map(Response::into_inner);
+        // A log that ends before what was applied already has lost blocks: it is not the one they came from.
+        let is_other = |log: &DescribeLogResponse| {
+            log.log_id != followed.log_id || log.heads.iter().zip(&before).any(|(head, applied)| head < applied)
+        };
+        if described.as_ref().is_some_and(is_other) {
+            return Err(other_log());
+        }
+        let heads = described.map(|described| described.heads);
         let deadline = Instant::now() + CATCH_UP_PATIENCE;
-        let mut positions = Vec::with_capacity(partitions.len());
-        for (number, partition) in partitions.iter().enumerate() {
+        let mut positions = Vec::with_capacity(followed.partitions.len());
+        for (number, partition) in followed.partitions.iter().enumerate() {
             let mut applied = partition.applied.clone();
             if let Some(head) = heads.as_ref().and_then(|heads| heads.get(number)) {
                 let there = timeout_at(deadline, applied.wait_for(|applied| applied >= head)).await;
@@ -81,7 +90,7 @@ impl AggregationApi {
     /// Collects from all partitions, each on a thread of its own.
     async fn collect_all(&self, tenant: &str, plan: Plan) -> Result<Rows, Fault> {
         let Some(tenant) = self.aggregation.names.find_symbol(tenant) else { return Ok(Rows::new()) };
-        let followed = self.aggregation.partitions.get().map(Vec::as_slice).unwrap_or_default();
+        let followed = self.aggregation.followed.get().map_or(&[][..], |followed| &followed.partitions);
         let views: Vec<View> = followed.iter().map(|partition| partition.reader.view()).collect();
         let plan = Arc::new(plan);
         let contacts = {
@@ -111,6 +120,11 @@ impl AggregationApi {
         }
         Ok(merged)
     }
+}
+
+fn other_log() -> Fault {
+    let message = "aggregation holds the figures of another log than the one ingest has now: start aggregation again";
+    Fault::new(Reason::OtherLog, message)
 }
 
 fn not_collected(error: &JoinError) -> Fault {
@@ -174,6 +188,7 @@ fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
         v1::Reduction::Level => Reduction::Level,
         v1::Reduction::LevelAge => Reduction::LevelAge,
         v1::Reduction::FirstContact => Reduction::FirstContact,
+        v1::Reduction::LevelChange => Reduction::LevelChange,
     };
     let measures = part
         .measures
@@ -197,9 +212,11 @@ fn encode(partial: &Partial) -> v1::Partial {
             (delta, count)
         })
         .unzip();
+    let (sum_high, sum) = halves(partial.distribution.sum());
     v1::Partial {
         count: partial.count,
-        sum: partial.distribution.sum(),
+        sum,
+        sum_high,
         min: partial.distribution.min(),
         max: partial.distribution.max(),
         at_most: partial.at_most.clone(),
@@ -207,4 +224,10 @@ fn encode(partial: &Partial) -> v1::Partial {
         histogram_counts,
         oldest: partial.oldest.as_deref().unwrap_or_default().to_owned(),
     }
+}
+
+/// A sum as 2^62 times the first number, plus the second.
+fn halves(sum: i128) -> (i64, i64) {
+    let part = |part: i128| i64::try_from(part).unwrap_or(i64::MAX);
+    (part(sum >> 62), part(sum & ((1 << 62) - 1)))
 }

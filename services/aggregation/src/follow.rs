@@ -10,15 +10,20 @@ use deskpulse_core::timeline::Added;
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::Upstream;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
-use deskpulse_proto::v1::{DescribeLogRequest, EventBlock, ReadRequest, ReadResponse, ReportAppliedRequest};
+use deskpulse_proto::v1::{
+    DescribeLogRequest, DescribeLogResponse, EventBlock, ReadRequest, ReadResponse, ReportAppliedRequest,
+};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::{info, warn};
 
 /// Reports to ingest that may wait to be sent.
 const REPORTS: usize = 64;
+/// How long a report may wait to be taken.
+const REPORT_PATIENCE: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 
@@ -28,8 +33,15 @@ pub struct Aggregation {
     pub(crate) names: Arc<Names>,
     pub(crate) log: LogServiceClient<Upstream>,
     pub(crate) drain: Drain,
-    /// Empty until the log has said how many partitions it has.
-    pub(crate) partitions: Arc<OnceLock<Vec<Followed>>>,
+    /// Empty until the log has been reached.
+    pub(crate) followed: Arc<OnceLock<FollowedLog>>,
+}
+
+/// The log that is followed, and no other.
+#[derive(Debug)]
+pub(crate) struct FollowedLog {
+    pub(crate) log_id: u64,
+    pub(crate) partitions: Vec<Followed>,
 }
 
 /// A partition that is being followed.
@@ -62,24 +74,24 @@ impl Aggregation {
     #[must_use]
     pub fn follow(log: Upstream, drain: Drain) -> Self {
         let log = LogServiceClient::new(log).max_decoding_message_size(2 * MAX_MESSAGE);
-        let aggregation = Self { names: Arc::new(Names::default()), log, drain, partitions: Arc::new(OnceLock::new()) };
+        let aggregation = Self { names: Arc::new(Names::default()), log, drain, followed: Arc::new(OnceLock::new()) };
         tokio::spawn(aggregation.clone().start());
         aggregation
     }
 
     async fn start(mut self) {
         let mut pause = RETRY_FIRST;
-        let heads = loop {
+        let DescribeLogResponse { heads, log_id } = loop {
             match self.log.describe_log(DescribeLogRequest {}).await {
-                Ok(response) => break response.into_inner().heads,
+                Ok(response) => break response.into_inner(),
                 Err(status) => warn!(%status, "the log cannot be reached yet"),
             }
             if self.pause(&mut pause).await {
                 return;
             }
         };
-        let followed = (0..).zip(&heads).map(|(number, head)| self.spawn(number, *head)).collect();
-        let _ = self.partitions.set(followed);
+        let partitions = (0..).zip(&heads).map(|(number, head)| self.spawn(number, *head, log_id)).collect();
+        let _ = self.followed.set(FollowedLog { log_id, partitions });
     }
 
     /// Waits before the next try, longer each time; true when it is time to go instead.
@@ -93,15 +105,16 @@ impl Aggregation {
     }
 
     /// Starts the thread that owns a partition.
-    fn spawn(&self, number: u32, head: u64) -> Followed {
+    fn spawn(&self, number: u32, head: u64, log_id: u64) -> Followed {
         info!(partition = number, head, "following");
         let partition = Partition::new(Arc::clone(&self.names));
         let reader = partition.reader();
         let (progress, applied) = watch::channel(0);
-        let follower = Follower { aggregation: self.clone(), number, partition, progress };
+        let follower = Follower { aggregation: self.clone(), number, log_id, partition, progress };
         std::thread::Builder::new()
             .name(format!("partition-{number}"))
             .spawn(move || {
+                let _guard = EndsTheProcess;
                 // A runtime of its own: nothing else ever runs on a partition's thread.
                 match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime.block_on(follower.run()),
@@ -113,10 +126,23 @@ impl Aggregation {
     }
 }
 
+/// A partition whose thread panicked would stand still for ever, while events go on being acknowledged.
+struct EndsTheProcess;
+
+impl Drop for EndsTheProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a partition's thread panicked: the process ends");
+            std::process::abort();
+        }
+    }
+}
+
 /// The writer of one partition.
 struct Follower {
     aggregation: Aggregation,
     number: u32,
+    log_id: u64,
     partition: Partition,
     progress: watch::Sender<u64>,
 }
@@ -151,18 +177,19 @@ impl Follower {
 
     async fn follow_until_interrupted(&mut self) -> Result<(), Interruption> {
         let applied = *self.progress.borrow();
-        let request = ReadRequest { partition: self.number, from_position_inclusive: applied + 1 };
+        let request = ReadRequest { partition: self.number, from_position_inclusive: applied + 1, log_id: self.log_id };
         let mut blocks = self.aggregation.log.read(request).await?.into_inner();
         let (reports, outgoing) = mpsc::channel(REPORTS);
         let mut log = self.aggregation.log.clone();
-        // Reports are a courtesy to those waiting for an answer: losing them loses no event.
+        // Reports are a courtesy to those waiting for an answer: losing them loses no event, so nobody waits for them long.
         let reporting = tokio::spawn(async move { log.report_applied(ReceiverStream::new(outgoing)).await });
         let first = ReportAppliedRequest { partition: self.number, position: applied, ..Default::default() };
-        let _ = reports.send(first).await;
+        let mut reports = Some(reports);
+        report(&mut reports, first).await;
         let ended = loop {
             match blocks.message().await {
                 Ok(Some(block)) => match self.apply(&block) {
-                    Ok(report) => drop(reports.send(report).await),
+                    Ok(applied) => report(&mut reports, applied).await,
                     Err(interruption) => break Err(interruption),
                 },
                 Ok(None) => break Ok(()),
@@ -202,5 +229,16 @@ impl Follower {
         }
         self.progress.send_replace(position);
         Ok(report)
+    }
+}
+
+/// Sends a report; a receiver that does not take it in time gets no more, and counts the reader as absent.
+async fn report(reports: &mut Option<mpsc::Sender<ReportAppliedRequest>>, report: ReportAppliedRequest) {
+    let sent = match reports {
+        Some(open) => timeout(REPORT_PATIENCE, open.send(report)).await,
+        None => return,
+    };
+    if !matches!(sent, Ok(Ok(()))) {
+        *reports = None;
     }
 }

@@ -83,6 +83,8 @@ reasons! {
     NotImplemented = "NOT_IMPLEMENTED", Unimplemented;
     /// The log has no such partition or position.
     NoSuchPosition = "NO_SUCH_POSITION", OutOfRange;
+    /// Aggregation holds the figures of another log than the one it reads now: start it again.
+    OtherLog = "OTHER_LOG", FailedPrecondition;
     /// More is being written than can be taken; come back later.
     Overloaded = "OVERLOADED", ResourceExhausted;
     /// The service is shutting down; another may be up.

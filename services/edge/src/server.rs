@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -96,10 +97,11 @@ async fn serve_until_drained(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
+    let (gzip, zstd) = (CompressionEncoding::Gzip, CompressionEncoding::Zstd);
     let routes = routes
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(health_service.accept_compressed(gzip).accept_compressed(zstd))
+        .add_service(reflection().build_v1()?.accept_compressed(gzip).accept_compressed(zstd))
+        .add_service(reflection().build_v1alpha()?.accept_compressed(gzip).accept_compressed(zstd))
         .prepare();
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)

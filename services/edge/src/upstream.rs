@@ -12,6 +12,9 @@ use tower::util::BoxCloneSyncService;
 
 use crate::server::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 
+/// How often the other side is asked whether it is still there, and how long it may take to answer.
+const PING: Duration = Duration::from_secs(10);
+
 /// A service to call.
 pub type Upstream = BoxCloneSyncService<Request<Body>, Response<Body>, Unreachable>;
 
@@ -41,13 +44,11 @@ pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
     Ok(endpoint(address)?.connect_lazy())
 }
 
-/// A channel that is connected, and that notices within seconds when the other side is gone.
+/// A channel that is connected.
 ///
 /// Boxed, so that the transport's generic code is compiled here and not again wherever this is awaited.
 #[must_use]
 pub fn connected(endpoint: Endpoint) -> Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>> {
-    let ping = Duration::from_secs(10);
-    let endpoint = endpoint.http2_keep_alive_interval(ping).keep_alive_timeout(ping);
     Box::pin(async move { endpoint.connect().await })
 }
 
@@ -58,6 +59,8 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
         .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
         .tcp_nodelay(true);
     Ok(endpoint)
 }

@@ -8,10 +8,11 @@ use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::Drain;
 use deskpulse_log::verdicts::Verdicts;
-use deskpulse_log::{EventLog, LogError, PartitionId};
+use deskpulse_log::{Appended, EventLog, LogError, PartitionId};
 use deskpulse_proto::v1::{BatchOutcome, Event, EventBlock, EventException, EventExceptionKind};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::Limits;
 use crate::check::check;
@@ -28,6 +29,17 @@ pub struct Intake<L> {
 
 /// Room for the events of a batch among those in flight, given back when dropped.
 pub(crate) struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+/// A batch on its way to stable storage.
+pub(crate) struct Submitted {
+    count: usize,
+    /// The events refused at the door.
+    refusals: Vec<EventException>,
+    /// For each block, the index in the batch of each of its events.
+    shares: Vec<(PartitionId, Vec<u32>)>,
+    appended: Appended,
+    _room: Room,
+}
 
 /// The events of a batch for one partition.
 #[derive(Default)]
@@ -70,8 +82,8 @@ impl<L: EventLog> Intake<L> {
         Fault::new(Reason::Overloaded, message)
     }
 
-    /// Checks, routes and writes a batch; returns once its valid events are on stable storage.
-    pub(crate) async fn take(&self, events: Vec<Event>, _room: Room) -> Result<BatchOutcome, Fault> {
+    /// Checks a batch, routes it and queues it to be written; batches are written in the order they are submitted.
+    pub(crate) async fn submit(&self, events: Vec<Event>, room: Room) -> Result<Submitted, Fault> {
         let count = events.len();
         if self.drain.streams_ended() {
             return Err(Fault::new(Reason::Draining, "ingest is shutting down: send the batch to another, or later"));
@@ -83,20 +95,26 @@ impl<L: EventLog> Intake<L> {
             let message = format!("events has {count} entries, the limit is {}: split it", self.limits.batch_events);
             return Err(Fault::in_field(Reason::BatchTooLarge, "events", message));
         }
-        let (shares, mut exceptions) = self.sort(events);
-        let refused = exceptions.len();
-        let shares: Vec<_> =
-            (0..).map(PartitionId).zip(shares).filter(|(_, share)| !share.indices.is_empty()).collect();
-        let (blocks, shares): (Vec<_>, Vec<_>) = shares
-            .into_iter()
+        let (shares, refusals) = self.sort(events);
+        let (blocks, shares) = (0..)
+            .map(PartitionId)
+            .zip(shares)
+            .filter(|(_, share)| !share.indices.is_empty())
             .map(|(partition, share)| ((partition, share.block.encode_to_vec()), (partition, share.indices)))
             .unzip();
-        let positions = if blocks.is_empty() { Vec::new() } else { self.log.append(blocks).await.map_err(fault)? };
+        let appended = self.log.queue(blocks).await.map_err(fault)?;
+        Ok(Submitted { count, refusals, shares, appended, _room: room })
+    }
 
+    /// What became of a batch, once its valid events are on stable storage.
+    pub(crate) async fn outcome(&self, submitted: Submitted) -> Result<BatchOutcome, Fault> {
+        let Submitted { count, refusals: mut exceptions, shares, appended, _room } = submitted;
+        let positions = appended.durable().await.map_err(fault)?;
+        let deadline = Instant::now() + self.limits.verdict_wait;
         let (mut duplicates, mut unverified) = (0, 0);
         for ((partition, indices), position) in shares.into_iter().zip(positions) {
-            let verdict = self.verdicts.wait(partition, position, self.limits.verdict_wait).await;
-            let Some(verdict) = verdict else {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let Some(verdict) = self.verdicts.wait(partition, position, patience).await else {
                 unverified += indices.len();
                 continue;
             };
@@ -107,7 +125,6 @@ impl<L: EventLog> Intake<L> {
         }
         exceptions.sort_by_key(|exception| exception.index);
         let rejected = exceptions.len() - duplicates;
-        debug_assert!(rejected >= refused, "what was refused at the door stays refused");
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(BatchOutcome {
             accepted: number(count - duplicates - rejected),

@@ -47,7 +47,7 @@ impl<L: EventLog> IngestService for IngestApi<L> {
         let events = request.into_inner().events;
         let room = intake.room_now(events.len())?;
         // On a task of its own, so that a caller who leaves does not stop a batch half-way.
-        let outcome = tokio::spawn(async move { intake.take(events, room).await }).await;
+        let outcome = tokio::spawn(async move { intake.outcome(intake.submit(events, room).await?).await }).await;
         Ok(Response::new(IngestEventsResponse { outcome: Some(joined(outcome)?) }))
     }
 
@@ -68,7 +68,7 @@ impl<L: EventLog> IngestService for IngestApi<L> {
 /// A batch on its way, or why the stream ends.
 type Pending = Result<(u64, JoinHandle<Result<BatchOutcome, Fault>>), Status>;
 
-/// Starts each batch as it arrives; passes them on in their order.
+/// Submits each batch as it arrives; passes them on in their order.
 async fn receive<L: EventLog>(
     intake: Arc<Intake<L>>,
     mut batches: Streaming<StreamEventsRequest>,
@@ -90,10 +90,14 @@ async fn receive<L: EventLog>(
             }
             Ok(Some(batch)) => {
                 last = Some(batch.sequence);
-                let room = intake.room(batch.events.len()).await;
+                // Submitted here, in the stream's order; only the waiting is left to a task of its own.
+                let submitted = match intake.room(batch.events.len()).await {
+                    Ok(room) => intake.submit(batch.events, room).await,
+                    Err(fault) => Err(fault),
+                };
                 let intake = Arc::clone(&intake);
-                room.map_err(Status::from)
-                    .map(|room| (batch.sequence, tokio::spawn(async move { intake.take(batch.events, room).await })))
+                let outcome = |submitted| tokio::spawn(async move { intake.outcome(submitted).await });
+                submitted.map(|submitted| (batch.sequence, outcome(submitted))).map_err(Status::from)
             }
             Err(status) => Err(explained(status)),
         };

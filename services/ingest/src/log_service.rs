@@ -49,13 +49,16 @@ impl<L: EventLog> LogService for LogApi<L> {
             .map(|partition| log.head(PartitionId(partition)).map(|head| head.0))
             .collect::<Result<_, _>>()
             .map_err(fault)?;
-        Ok(Response::new(DescribeLogResponse { heads }))
+        Ok(Response::new(DescribeLogResponse { heads, log_id: log.identity() }))
     }
 
     type ReadStream = ReceiverStream<Result<ReadResponse, Status>>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let ReadRequest { partition, from_position_inclusive } = request.into_inner();
+        let ReadRequest { partition, from_position_inclusive, log_id } = request.into_inner();
+        if log_id != 0 && log_id != self.intake.log.identity() {
+            return Err(Fault::in_field(Reason::OtherLog, "log_id", "this is another log than the one meant").into());
+        }
         let mut reader =
             self.intake.log.read(PartitionId(partition), Position(from_position_inclusive)).map_err(fault)?;
         let drain = self.intake.drain.clone();

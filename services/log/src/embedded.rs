@@ -10,7 +10,7 @@ use crate::meta::{self, Meta};
 use crate::reader::EmbeddedReader;
 use crate::recovery::{self, Recovered};
 use crate::writer::{Counters, Message, NewBlock, Request, Shared, State, Tail, Writer};
-use crate::{EventLog, LogError, PartitionId, Position};
+use crate::{Appended, EventLog, LogError, PartitionId, Position};
 
 /// How many appends may wait for the writer before the next one waits for room.
 const QUEUE_REQUESTS: usize = 256;
@@ -208,9 +208,13 @@ impl EventLog for EmbeddedLog {
         u32::try_from(self.owner.shared.tails.len()).expect("made from a u32")
     }
 
-    async fn append(&self, blocks: Vec<(PartitionId, Vec<u8>)>) -> Result<Vec<Position>, LogError> {
+    fn identity(&self) -> u64 {
+        self.owner.shared.log_id
+    }
+
+    async fn queue(&self, blocks: Vec<(PartitionId, Vec<u8>)>) -> Result<Appended, LogError> {
         if blocks.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Appended::new(async { Ok(Vec::new()) }));
         }
         let blocks = blocks
             .into_iter()
@@ -223,7 +227,8 @@ impl EventLog for EmbeddedLog {
             .send(Message::Append(Request { blocks, answer }))
             .await
             .map_err(|_| self.owner.shared.ended())?;
-        answered.await.map_err(|_| self.owner.shared.ended())
+        let shared = Arc::clone(&self.owner.shared);
+        Ok(Appended::new(async move { answered.await.map_err(|_| shared.ended()) }))
     }
 
     fn head(&self, partition: PartitionId) -> Result<Position, LogError> {

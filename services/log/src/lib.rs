@@ -21,6 +21,7 @@ pub mod verdicts;
 mod writer;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 pub use embedded::{EmbeddedLog, LogOptions, Stats};
@@ -81,8 +82,20 @@ pub trait EventLog: Send + Sync + 'static {
     /// How many partitions the log has. Never changes for one log.
     fn partitions(&self) -> u32;
 
+    /// A number of this log and no other.
+    fn identity(&self) -> u64;
+
     /// Appends blocks and resolves when every one is written and synced, with their positions in the
-    /// order given.
+    /// order given: [`queue`](Self::queue) and [`Appended::durable`] in one.
+    fn append(
+        &self,
+        blocks: Vec<(PartitionId, Vec<u8>)>,
+    ) -> impl Future<Output = Result<Vec<Position>, LogError>> + Send {
+        async move { self.queue(blocks).await?.durable().await }
+    }
+
+    /// Queues blocks to be appended and resolves when they stand in the queue, not yet durable. Appends are written in the
+    /// order they were queued.
     ///
     /// Blocks of one partition keep their order and get consecutive positions: no other append comes
     /// between them. Either all are refused ([`LogError::NoSuchPartition`],
@@ -91,10 +104,7 @@ pub trait EventLog: Send + Sync + 'static {
     ///
     /// A future dropped while it waits for room in the queue has appended nothing; dropped later, its
     /// blocks are still written, and nobody learns their positions.
-    fn append(
-        &self,
-        blocks: Vec<(PartitionId, Vec<u8>)>,
-    ) -> impl Future<Output = Result<Vec<Position>, LogError>> + Send;
+    fn queue(&self, blocks: Vec<(PartitionId, Vec<u8>)>) -> impl Future<Output = Result<Appended, LogError>> + Send;
 
     /// The highest durable position of a partition; [`Position::START`] when it has no block.
     fn head(&self, partition: PartitionId) -> Result<Position, LogError>;
@@ -114,4 +124,25 @@ pub trait BlockReader: Send + 'static {
     /// Never returns a block that is not yet synced. Dropping the future loses nothing: the next call
     /// returns the same block.
     fn next(&mut self) -> impl Future<Output = Result<Option<Block>, LogError>> + Send;
+}
+
+/// Blocks on their way to stable storage.
+pub struct Appended(Pin<Box<dyn Future<Output = Result<Vec<Position>, LogError>> + Send>>);
+
+impl Appended {
+    /// Blocks whose positions this future gives once they are durable.
+    pub fn new(durable: impl Future<Output = Result<Vec<Position>, LogError>> + Send + 'static) -> Self {
+        Self(Box::pin(durable))
+    }
+
+    /// Resolves when every block is written and synced, with their positions in the order given.
+    pub async fn durable(self) -> Result<Vec<Position>, LogError> {
+        self.0.await
+    }
+}
+
+impl std::fmt::Debug for Appended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Appended")
+    }
 }

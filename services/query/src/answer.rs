@@ -86,7 +86,8 @@ fn decode(partial: v1::Partial) -> Partial {
         Some(*bucket)
     });
     let range = partial.min.zip(partial.max);
-    decoded.distribution.merge_parts(values, partial.sum, range, buckets.zip(partial.histogram_counts));
+    let sum = (i128::from(partial.sum_high) << 62) + i128::from(partial.sum);
+    decoded.distribution.merge_parts(values, sum, range, buckets.zip(partial.histogram_counts));
     decoded
 }
 
@@ -163,7 +164,7 @@ fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue
         value: figure.value,
         numerator: figure.fraction.map(|(numerator, _)| numerator),
         denominator: figure.fraction.map(|(_, denominator)| denominator),
-        sum: figure.extent.map(|(sum, _, _)| sum),
+        sum: figure.extent.and_then(|(sum, _, _)| i64::try_from(sum).ok()),
         min: figure.extent.map(|(_, min, _)| min),
         max: figure.extent.map(|(_, _, max)| max),
         percentile_relative_error: if figure.percentiles.is_empty() { 0.0 } else { RELATIVE_ERROR },

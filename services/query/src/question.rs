@@ -138,6 +138,7 @@ impl Question {
                         Reduction::Level => v1::Reduction::Level,
                         Reduction::LevelAge => v1::Reduction::LevelAge,
                         Reduction::FirstContact => v1::Reduction::FirstContact,
+                        Reduction::LevelChange => v1::Reduction::LevelChange,
                     }
                     .into(),
                     at_most: part.at_most,
