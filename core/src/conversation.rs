@@ -21,51 +21,49 @@ use crate::timeline::{Added, Timeline};
 pub struct Subject {
     timeline: Timeline,
     state: Option<Conversation>,
+    /// What had been stated before the first event that needs a new fold; see [`Self::settle`].
+    stated: Option<Vec<Fact>>,
 }
 
 impl Subject {
-    /// Adds events as they arrived; returns the facts that lead from the old figures to the new ones, and tells `added`
-    /// what each event did.
-    ///
-    /// However many of the events are late, the timeline is folded only twice.
-    pub fn apply(
-        &mut self,
-        events: impl IntoIterator<Item = Event>,
-        names: &Names,
-        mut added: impl FnMut(Added),
-    ) -> Vec<Fact> {
-        let mut facts = Facts::new(names);
-        // What had been stated before the first event that needs a new fold.
-        let mut stated: Option<Vec<Fact>> = None;
-        for event in events {
-            let id = event.id.clone();
-            let time = event.time;
-            let refolds = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(&event));
-            let done = self.timeline.add(event, names);
-            added(done);
-            match (done, &mut self.state) {
-                (Added::Conflict, _) => {
-                    let series = facts.series(&DimensionValues::default());
-                    facts.state(Measure::ConflictingId, time, series, 0);
-                }
-                (Added::Last, Some(state)) if stated.is_none() && !refolds => {
-                    if let Some(event) = self.timeline.last() {
-                        state.step(event, &mut facts);
-                    }
-                }
-                (Added::Last | Added::Within, _) if stated.is_none() => {
-                    stated = Some(fold(&self.timeline.active_before(&id, names), names).1);
-                }
-                (Added::Last | Added::Within | Added::Duplicate, _) => {}
+    /// Adds an event. In order, its facts are stated at once; otherwise the conversation is unsettled from now on.
+    pub fn add(&mut self, event: Event, facts: &mut Facts) -> Added {
+        let names = facts.names();
+        let id = event.id.clone();
+        let time = event.time;
+        let refolds = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(&event));
+        let added = self.timeline.add(event, names);
+        match (added, &mut self.state) {
+            (Added::Conflict, _) => {
+                let series = facts.series(&DimensionValues::default());
+                facts.state(Measure::ConflictingId, time, series, 0);
             }
+            (Added::Last, Some(state)) if self.stated.is_none() && !refolds => {
+                if let Some(event) = self.timeline.last() {
+                    state.step(event, facts);
+                }
+            }
+            (Added::Last | Added::Within, _) if self.stated.is_none() => {
+                self.stated = Some(fold(&self.timeline.active_before(&id, names), names).1);
+            }
+            (Added::Last | Added::Within | Added::Duplicate, _) => {}
         }
-        let mut facts = facts.into_list();
-        if let Some(stated) = stated {
-            let (state, now) = fold(&self.timeline.active(names), names);
-            self.state = state;
-            facts.extend(difference(&stated, &now));
-        }
-        facts
+        added
+    }
+
+    /// Whether events were added whose facts are not stated yet.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.stated.is_some()
+    }
+
+    /// The facts that lead from what had been stated to what the events mean now. However many events were late, the
+    /// timeline is folded only twice.
+    pub fn settle(&mut self, names: &Names) -> Vec<Fact> {
+        let Some(stated) = self.stated.take() else { return Vec::new() };
+        let (state, now) = fold(&self.timeline.active(names), names);
+        self.state = state;
+        difference(&stated, &now)
     }
 }
 

@@ -194,6 +194,12 @@ impl<'a> Facts<'a> {
         Self { names, list: Vec::new() }
     }
 
+    /// The tables that dimension values are interned with.
+    #[must_use]
+    pub fn names(&self) -> &'a Names {
+        self.names
+    }
+
     /// The series of some dimension values.
     #[must_use]
     pub fn series(&self, values: &DimensionValues) -> SeriesId {

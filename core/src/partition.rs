@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::conversation::Subject;
 use crate::event::Event;
+use crate::fact::Facts;
 use crate::grid::{Reader, Recorder, SubjectNumber, grid};
 use crate::series::{Names, Symbol};
 use crate::timeline::Added;
@@ -34,38 +35,38 @@ impl Partition {
 
     /// Applies a block of the log, all of it at once to readers; returns what each of its events did.
     pub fn apply(&mut self, block: Vec<Arrival>) -> Vec<Added> {
-        let mut added = vec![Added::Duplicate; block.len()];
-        let mut conversations = HashMap::<_, Vec<_>>::new();
-        for (index, Arrival { tenant, conversation, event }) in block.into_iter().enumerate() {
-            conversations.entry((tenant, conversation)).or_default().push((index, event));
+        let mut added = Vec::with_capacity(block.len());
+        let mut unsettled: Vec<(Symbol, Box<str>)> = Vec::new();
+        for Arrival { tenant, conversation, event } in block {
+            let subjects = self.subjects.entry(tenant).or_default();
+            if !subjects.contains_key(&*conversation) {
+                let id: Arc<str> = conversation.as_ref().into();
+                let number = self.recorder.add_subject(Arc::clone(&id));
+                subjects.insert(id, (number, Subject::default()));
+            }
+            let Some((number, subject)) = subjects.get_mut(&*conversation) else {
+                unreachable!("the subject has just been put there")
+            };
+            let was_settled = !subject.is_unsettled();
+            let mut facts = Facts::new(&self.names);
+            added.push(subject.add(event, &mut facts));
+            for fact in facts.into_list() {
+                self.recorder.record(tenant, *number, &fact);
+            }
+            if was_settled && subject.is_unsettled() {
+                unsettled.push((tenant, conversation));
+            }
         }
-        for ((tenant, conversation), arrived) in conversations {
-            let (indices, events): (Vec<usize>, Vec<Event>) = arrived.into_iter().unzip();
-            let mut indices = indices.into_iter();
-            self.apply_to(tenant, &conversation, events, |done| {
-                if let Some(place) = indices.next().and_then(|index| added.get_mut(index)) {
-                    *place = done;
+        for (tenant, conversation) in unsettled {
+            let known = self.subjects.get_mut(&tenant).and_then(|subjects| subjects.get_mut(&*conversation));
+            if let Some((number, subject)) = known {
+                for fact in subject.settle(&self.names) {
+                    self.recorder.record(tenant, *number, &fact);
                 }
-            });
+            }
         }
         self.recorder.publish();
         added
-    }
-
-    /// Applies events of one conversation.
-    fn apply_to(&mut self, tenant: Symbol, conversation: &str, events: Vec<Event>, added: impl FnMut(Added)) {
-        let subjects = self.subjects.entry(tenant).or_default();
-        if !subjects.contains_key(conversation) {
-            let id: Arc<str> = conversation.into();
-            let number = self.recorder.add_subject(Arc::clone(&id));
-            subjects.insert(id, (number, Subject::default()));
-        }
-        let Some((number, subject)) = subjects.get_mut(conversation) else {
-            unreachable!("the subject has just been put there")
-        };
-        for fact in subject.apply(events, &self.names, added) {
-            self.recorder.record(tenant, *number, &fact);
-        }
     }
 }
 
