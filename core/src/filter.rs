@@ -114,32 +114,6 @@ impl Filter {
         }
     }
 
-    /// The dimensions the condition looks at.
-    #[must_use]
-    pub fn dimensions(&self) -> BTreeSet<&Dimension> {
-        let mut dimensions = BTreeSet::new();
-        self.collect_dimensions(&mut dimensions);
-        dimensions
-    }
-
-    fn collect_dimensions<'a>(&'a self, into: &mut BTreeSet<&'a Dimension>) {
-        match self {
-            Self::Everything => {}
-            Self::And(filters) | Self::Or(filters) => {
-                for filter in filters {
-                    filter.collect_dimensions(into);
-                }
-            }
-            Self::Not(filter) => filter.collect_dimensions(into),
-            Self::Equals { dimension, .. }
-            | Self::Prefix { dimension, .. }
-            | Self::OneOf { dimension, .. }
-            | Self::IsSet(dimension) => {
-                into.insert(dimension);
-            }
-        }
-    }
-
     /// `AND` of one or more filters, flat: grouping alike with alike leaves no trace.
     fn all(filters: Vec<Self>) -> Self {
         let parts = filters.into_iter().flat_map(|it| match it {
@@ -913,15 +887,6 @@ mod tests {
         }
         let error = Filter::parse(&long(4097)).err();
         assert_eq!(error.and_then(|it| it.position()), None);
-    }
-
-    #[test]
-    fn dimensions_are_listed_once() {
-        let text = "NOT tag:a (team:* OR attributes.plan IN (x)) tag:b topic = x*";
-        let filter = Filter::parse(text).unwrap_or_default();
-        let names: Vec<_> = filter.dimensions().into_iter().map(Dimension::name).collect();
-        assert_eq!(names, ["team", "topic", "tag", "attributes.plan"]);
-        assert!(Filter::Everything.dimensions().is_empty());
     }
 
     /// The values a fact has, by the name of the dimension.

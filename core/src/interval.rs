@@ -318,6 +318,17 @@ mod tests {
     }
 
     #[test]
+    fn hours_are_those_of_the_local_clock_where_clocks_move_by_half_an_hour() {
+        // On Lord Howe Island the clocks went back from 02:00 to 01:30 on 5 April 2026.
+        let zone = TimeZone::get("Australia/Lord_Howe").expect("a zone");
+        let (start, end) = (at("2026-04-04T13:00:00Z"), at("2026-04-05T13:30:00Z"));
+        let (cut, buckets) = cut(start, end, None, &[TimePart::Hour], &zone).expect("cuts");
+        let half_hours =
+            |hour: u8| cut.buckets().iter().filter(|bucket| buckets[**bucket as usize].parts == [hour]).count();
+        assert_eq!([0, 1, 2, 22, 23].map(half_hours), [2, 3, 2, 2, 2]);
+    }
+
+    #[test]
     fn ranges_that_cannot_be_cut_say_why() {
         let (start, end) = (at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"));
         assert_eq!(cut(end, start, None, &[], &TimeZone::UTC), Err(CutError::Empty));

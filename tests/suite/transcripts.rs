@@ -572,6 +572,70 @@ fn the_second_assignment_ends_the_chance_of_the_first() {
 }
 
 #[test]
+fn whoever_resolves_as_an_agent_is_a_human_reached() {
+    check(
+        "
+        2026-06-01T09:00 c1 opened
+        2026-06-01T09:30 c1 status resolved by=A
+        2026-06-01T09:00 c2 opened
+        2026-06-01T09:30 c2 status resolved
+        = human_resolution_time count 1 sum 30m
+        = resolutions count 2
+        ",
+    );
+}
+
+#[test]
+fn waits_that_may_yet_be_answered_in_time_are_pending_and_late_figures_provisional() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        let now = jiff::Timestamp::now();
+        let ago =
+            |minutes: i64| (now - jiff::SignedDuration::from_mins(minutes)).strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        let mut script = Script::new("t");
+        script.read(&format!("{} in-time opened", ago(180)));
+        script.read(&format!("{} in-time reply A", ago(150)));
+        script.read(&format!("{} in-time status resolved by=A", ago(149)));
+        script.read(&format!("{} too-late opened", ago(180)));
+        script.read(&format!("{} too-late reply A", ago(60)));
+        script.read(&format!("{} open-long opened", ago(180)));
+        script.read(&format!("{} open-now opened", ago(10)));
+        client.send(script.events).await;
+        let mut question = ask("t", "response_rate").basis(Basis::Cohort);
+        question.0.metrics[0].within = Some(prost_types::Duration { seconds: 3_600, nanos: 0 });
+        let rate = client.figure(question).await;
+        assert_eq!((rate.numerator, rate.denominator, rate.pending), (Some(1), Some(4), Some(1)), "{rate:?}");
+        let rate = client.figure(ask("t", "response_rate").basis(Basis::Cohort)).await;
+        assert_eq!((rate.numerator, rate.pending), (Some(2), None), "{rate:?}");
+        let first_contact = ask("t", "first_contact_resolution_rate");
+        assert!(client.figure(first_contact.clone()).await.provisional);
+        assert!(!client.figure(first_contact.to("2026-06-01T00:00:00Z")).await.provisional);
+    });
+}
+
+#[test]
+fn the_heat_map_counts_openings_by_local_weekday_and_hour() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        let mut script = Script::new("t");
+        // Three Mondays, the last in winter time; 23:30 UTC on a Sunday is Monday in Berlin.
+        for (number, time) in
+            ["2026-10-19T07:15", "2026-10-18T23:30", "2026-10-19T07:59", "2026-10-26T08:15"].iter().enumerate()
+        {
+            script.read(&format!("{time} c{number} opened"));
+        }
+        client.send(script.events).await;
+        let map = ask("t", "conversations_opened").group_by(&["weekday", "hour"]).every("", "Europe/Berlin");
+        let rows = client.rows(map.from("2026-10-01T00:00:00Z").to("2026-11-01T00:00:00Z")).await;
+        let cells: Vec<(String, u64)> =
+            rows.iter().map(|row| (crate::harness::group(row).join(" "), row.values[0].count)).collect();
+        assert_eq!(cells, [("1 1".to_owned(), 1), ("1 9".to_owned(), 3)]);
+    });
+}
+
+#[test]
 fn the_first_response_is_to_the_first_customer_message_whoever_opened() {
     check(
         "
