@@ -2,6 +2,8 @@
 //!
 //! One file for each file of `core/src` that is measured. Whatever is timed has first given the same answer as its peer.
 
+#[path = "core/calendar.rs"]
+mod calendar;
 #[path = "core/canonical.rs"]
 mod canonical;
 #[path = "core/grid.rs"]
@@ -31,5 +33,6 @@ fn main() {
     grid::record(&mut criterion);
     partition::apply(&mut criterion);
     snapshot::collect(&mut criterion);
+    calendar::between(&mut criterion);
     criterion.final_summary();
 }

@@ -137,7 +137,7 @@ fn write(events: &[Event]) -> u64 {
     let mut file: File = tempfile::tempfile().expect("a file");
     let mut written = 0;
     for batch in events.chunks(BATCH) {
-        let bytes = EventBlock { events: batch.to_vec() }.encode_to_vec();
+        let bytes = EventBlock { events: batch.to_vec(), ..EventBlock::default() }.encode_to_vec();
         file.write_all(&bytes).expect("the disk has room");
         file.sync_data().expect("the disk works");
         written += bytes.len() as u64;

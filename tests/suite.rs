@@ -4,10 +4,14 @@
 #[path = "suite/harness.rs"]
 mod harness;
 
+#[path = "suite/against_reference.rs"]
+mod against_reference;
 #[path = "suite/bad_input.rs"]
 mod bad_input;
 #[path = "suite/cli.rs"]
 mod cli;
+#[path = "suite/config.rs"]
+mod config;
 #[path = "suite/law.rs"]
 mod law;
 #[path = "suite/layers.rs"]
@@ -18,6 +22,8 @@ mod other_clients;
 mod readme;
 #[path = "suite/real_data.rs"]
 mod real_data;
+#[path = "suite/reference.rs"]
+mod reference;
 #[path = "suite/services.rs"]
 mod services;
 #[path = "suite/transcripts.rs"]

@@ -1,7 +1,7 @@
 //! The canonical workload: response times as contact centres have them, and facts of them.
 
 use deskpulse_core::dimension::Dimension;
-use deskpulse_core::fact::{Fact, Measure, Weight};
+use deskpulse_core::fact::{Anchor, Clock, Fact, Measure, Weight};
 use deskpulse_core::series::{DimensionValues, Names};
 use deskpulse_core::time::Timestamp;
 
@@ -38,6 +38,8 @@ pub(crate) fn facts(names: &Names, count: usize, days: u32, series_count: usize)
     let mut random = Random::new();
     let mut fact = |value| Fact {
         measure: Measure::FirstResponse,
+        anchor: Anchor::Completion,
+        clock: Clock::Calendar,
         at: Timestamp::clamped(i64::from(random.below(days)) * DAY_MS + i64::from(random.below(86_400_000))),
         series: series[random.below(u32::try_from(series_count).expect("few")) as usize],
         value,

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use criterion::{BatchSize, Criterion, Throughput};
 use dashmap::DashMap;
 use deskpulse_core::fact::{Fact, Measure};
-use deskpulse_core::grid::{Range, Reader, Recorder, grid};
+use deskpulse_core::grid::{ColumnKey, Range, Reader, Recorder, grid};
 use deskpulse_core::series::{Names, SeriesId, Symbol};
 use hdrhistogram::Histogram;
 
@@ -139,7 +139,8 @@ fn all_hold_the_same(
 
 fn scan(reader: &Reader, tenant: Symbol, mut see: impl FnMut(i64, SeriesId, i64)) {
     let all = Range { from_inclusive: 0, to_exclusive: i64::MAX };
-    reader.view().facts(tenant, Measure::FirstResponse, all, |fact| see(fact.at_ms, fact.series, fact.value));
+    let key = ColumnKey::of(Measure::FirstResponse);
+    reader.view().facts(tenant, key, all, |fact| see(fact.at_ms, fact.series, fact.value));
 }
 
 /// A thread that reads a grid from one end to the other, again and again, until it is dropped.

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use deskpulse_core::conversation::fold;
 use deskpulse_core::dimension::Dimension;
 use deskpulse_core::event::{
     Actor, Assignee, AssignmentReason, Event, EventId, Initiator, Opened, Payload, Status, Visibility,
 };
-use deskpulse_core::fact::{Fact, Measure, difference};
-use deskpulse_core::grid::Range;
-use deskpulse_core::partition::{Arrival, Partition};
+use deskpulse_core::fact::{Anchor, Clock, Fact, Facts, Measure, difference};
+use deskpulse_core::grid::{ColumnKey, Range};
+use deskpulse_core::partition::{Arrival, Block, Partition, Place};
+use deskpulse_core::rules::Rules;
 use deskpulse_core::series::{DimensionValues, Names, SeriesId, Symbol};
+use deskpulse_core::state::Subject;
+use deskpulse_core::subject::SubjectKind;
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::Added;
 
@@ -23,8 +25,8 @@ const EACH: usize = 1_000;
 
 /// The event of a conversation, in the order of arrival.
 type Arrivals = Vec<(Arc<str>, Event)>;
-/// What stands in the end: measure, instant, series and value, and how often.
-type Standing = BTreeMap<(Measure, i64, SeriesId, i64), i64>;
+/// What stands in the end: measure, anchor and clock, instant, series and value, and how often.
+type Standing = BTreeMap<((Measure, Anchor, Clock), i64, SeriesId, i64), i64>;
 
 pub(crate) fn apply(criterion: &mut Criterion) {
     let names = Arc::new(Names::default());
@@ -47,7 +49,7 @@ pub(crate) fn apply(criterion: &mut Criterion) {
     });
     for (name, arrivals) in [("ours, in order", &in_order), ("ours, 2 % late", &late)] {
         group.bench_function(name, |bencher| {
-            let setup = || (Partition::new(Arc::clone(&names)), arrivals.clone());
+            let setup = || (partition(&names), arrivals.clone());
             bencher.iter_batched(
                 setup,
                 |(mut partition, arrivals)| {
@@ -67,20 +69,27 @@ pub(crate) fn apply(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The only partition there is.
+fn partition(names: &Arc<Names>) -> Partition {
+    Partition::new(Arc::clone(names), Place { number: 0, of: 1 })
+}
+
 /// Returns how many events were new but not the last of their conversation.
 fn apply_all(partition: &mut Partition, tenant: Symbol, arrivals: Arrivals) -> usize {
     let mut arrivals = arrivals.into_iter().map(|(conversation, event)| Arrival {
         tenant,
-        conversation: conversation.as_ref().into(),
+        kind: SubjectKind::Conversation,
+        subject: conversation.as_ref().into(),
         event,
     });
     let mut within = 0;
     loop {
-        let block: Vec<Arrival> = arrivals.by_ref().take(EACH).collect();
-        if block.is_empty() {
-            return within;
-        }
-        for added in partition.apply(block) {
+        let block = Block { arrivals: arrivals.by_ref().take(EACH).collect(), ..Block::default() };
+        let Some(last) = block.arrivals.last() else { return within };
+        let now = last.event.time;
+        let (all_added, letters) = partition.apply(block, now);
+        assert!(letters.is_empty(), "no conversation is merged");
+        for added in all_added {
             match added {
                 Added::Last => {}
                 Added::Within => within += 1,
@@ -103,11 +112,18 @@ fn keep_each_once(arrivals: Arrivals) -> HashMap<Arc<str>, Vec<Event>> {
 
 /// What a service would do that keeps events and works out the figures from them: facts by conversation.
 fn fold_each_time(arrivals: Arrivals, names: &Names) -> HashMap<Arc<str>, (Vec<Event>, Vec<Fact>)> {
+    let rules = Rules::default();
     let mut conversations: HashMap<Arc<str>, (Vec<Event>, Vec<Fact>)> = HashMap::new();
     for (conversation, event) in arrivals {
-        let (events, old) = conversations.entry(conversation).or_default();
+        let (events, old) = conversations.entry(Arc::clone(&conversation)).or_default();
         events.push(event);
-        let (_, new) = fold(&events.iter().collect::<Vec<_>>(), names);
+        // A new subject folds once; one that was settled before would fold what had been stated, too.
+        let mut subject = Subject::new(SubjectKind::Conversation, conversation);
+        let mut facts = Facts::new(names, &rules);
+        for event in &*events {
+            subject.add(event.clone(), &mut facts);
+        }
+        let new = subject.settle(names, &rules);
         std::hint::black_box(difference(old, &new));
         *old = new;
     }
@@ -116,13 +132,14 @@ fn fold_each_time(arrivals: Arrivals, names: &Names) -> HashMap<Arc<str>, (Vec<E
 
 fn the_order_of_arrival_changes_nothing(names: &Arc<Names>, tenant: Symbol, in_order: &Arrivals, late: &Arrivals) {
     let ours = |arrivals: &Arrivals| {
-        let mut partition = Partition::new(Arc::clone(names));
+        let mut partition = partition(names);
         let within = apply_all(&mut partition, tenant, arrivals.clone());
         let (reader, mut standing) = (partition.reader(), Standing::new());
         let all = Range { from_inclusive: 0, to_exclusive: i64::MAX };
-        for measure in Measure::ALL {
-            reader.view().facts(tenant, *measure, all, |fact| {
-                *standing.entry((*measure, fact.at_ms, fact.series, fact.value)).or_default() += fact.weight.sign();
+        for key in columns() {
+            let column = (key.measure, key.anchor, key.clock);
+            reader.view().facts(tenant, key, all, |fact| {
+                *standing.entry((column, fact.at_ms, fact.series, fact.value)).or_default() += fact.weight.sign();
             });
         }
         standing.retain(|_, count| *count != 0);
@@ -137,15 +154,25 @@ fn the_order_of_arrival_changes_nothing(names: &Arc<Names>, tenant: Symbol, in_o
     let folded = fold_each_time(in_order.clone(), names);
     let mut found = Standing::new();
     for fact in folded.values().flat_map(|(_, facts)| facts) {
-        *found.entry((fact.measure, fact.at.millis(), fact.series, fact.value)).or_default() += fact.weight.sign();
+        let column = (fact.measure, fact.anchor, fact.clock);
+        *found.entry((column, fact.at.millis(), fact.series, fact.value)).or_default() += fact.weight.sign();
     }
     found.retain(|_, count| *count != 0);
     assert_eq!(found, expected);
 
     let kept = keep_each_once(in_order.clone());
-    let openings = expected.iter().filter(|((measure, ..), _)| *measure == Measure::Opened);
+    let openings = expected.iter().filter(|(((measure, ..), ..), _)| *measure == Measure::Opened);
     assert_eq!(openings.map(|(_, count)| *count).sum::<i64>(), i64::try_from(kept.len()).expect("few"));
     assert_eq!(kept.values().map(Vec::len).sum::<usize>(), in_order.len());
+}
+
+/// Every column there can be.
+fn columns() -> impl Iterator<Item = ColumnKey> {
+    let ends = [Anchor::Completion, Anchor::Start].into_iter();
+    let kinds = ends.flat_map(|anchor| [Clock::Calendar, Clock::Business].map(|clock| (anchor, clock)));
+    kinds.flat_map(|(anchor, clock)| {
+        Measure::ALL.iter().map(move |measure| ColumnKey { measure: *measure, anchor, clock })
+    })
 }
 
 /// A day's conversations of eight events; the second time, 2 % of the events arrive four hours later.

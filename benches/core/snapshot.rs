@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use criterion::{Criterion, Throughput};
 use deskpulse_core::dimension::Dimension;
-use deskpulse_core::fact::{Fact, Measure};
+use deskpulse_core::fact::{Anchor, Clock, Fact, Measure};
 use deskpulse_core::filter::Filter;
 use deskpulse_core::grid::{Reader, grid};
 use deskpulse_core::histogram::{Distribution, Percentile, RELATIVE_ERROR};
 use deskpulse_core::interval::Cut;
 use deskpulse_core::series::{Names, SeriesId, Symbol};
-use deskpulse_core::snapshot::{self, Contacts, Group, Part, Plan, Reduction, Rows};
+use deskpulse_core::snapshot::{self, Gathered, Group, Part, Plan, Reduction, Rows};
+use deskpulse_core::time::Timestamp;
 use hdrhistogram::Histogram;
 
 use crate::canonical::{DAY_MS, facts};
@@ -92,12 +93,16 @@ fn plan(bounds: Vec<i64>, group_by: &[Dimension]) -> Plan {
     Plan {
         parts: vec![Part {
             measures: vec![Measure::FirstResponse],
+            anchor: Anchor::Completion,
+            clock: Clock::Calendar,
             reduction: Reduction::Distribution,
             at_most: Vec::new(),
+            filter: Filter::Everything,
         }],
         filter: Filter::Everything,
         group_by: group_by.to_vec(),
         cut: Cut::new(bounds, buckets).expect("the bounds ascend"),
+        now: Timestamp::clamped(i64::from(DAYS) * DAY_MS),
     }
 }
 
@@ -113,8 +118,8 @@ fn answer(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Answer
 
 fn rows(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Rows {
     let view = reader.view();
-    let contacts = Contacts::gather([&view].into_iter(), tenant, plan);
-    snapshot::collect(&view, names, tenant, plan, &contacts).expect("few rows")
+    let gathered = Gathered::gather([&view].into_iter(), tenant, plan);
+    snapshot::collect(&view, names, tenant, plan, &gathered).expect("few rows")
 }
 
 fn with_hdr(facts: &[Fact], names: &Names) -> Answer {

@@ -3,6 +3,8 @@
 //! [`Conversation::step`] is the one implementation of meaning: used live, in replay and in tests. Definitions are those
 //! of the catalogue ([`crate::kpi`]).
 
+mod legs;
+mod promises;
 mod resolution;
 mod response;
 
@@ -10,87 +12,28 @@ use std::collections::HashMap;
 
 use crate::dimension::Dimension;
 use crate::event::{Actor, Assignee, Event, EventId, Initiator, Payload, Sentiment, Status, Visibility};
-use crate::fact::{Fact, Facts, Measure, difference};
-use crate::partition::fnv1a;
-use crate::series::{DimensionValues, Names, SeriesId, Symbol};
+use crate::fact::{Anchor, Fact, Facts, Holding, Lasted, Measure};
+use crate::rules::TargetKind;
+use crate::series::{DimensionValues, SeriesId, Symbol};
+use crate::subject::number_of;
 use crate::time::Timestamp;
-use crate::timeline::{Added, Timeline};
 
-/// A conversation's timeline and what it has come to.
-#[derive(Debug, Default)]
-pub struct Subject {
-    timeline: Timeline,
-    state: Option<Conversation>,
-    /// What had been stated before the first event that needs a new fold; see [`Self::settle`].
-    stated: Option<Vec<Fact>>,
-}
-
-impl Subject {
-    /// Adds an event. In order, its facts are stated at once; otherwise the conversation is unsettled from now on.
-    pub fn add(&mut self, event: Event, facts: &mut Facts) -> Added {
-        let names = facts.names();
-        let id = event.id.clone();
-        let time = event.time;
-        let refolds = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(&event));
-        let added = self.timeline.add(event, names);
-        match (added, &mut self.state) {
-            (Added::Conflict, _) => {
-                let series = facts.series(&DimensionValues::default());
-                facts.state(Measure::ConflictingId, time, series, 0);
-            }
-            (Added::Last, Some(state)) if self.stated.is_none() && !refolds => {
-                if let Some(event) = self.timeline.last() {
-                    state.step(event, facts);
-                }
-            }
-            (Added::Last | Added::Within, _) if self.stated.is_none() => {
-                self.stated = Some(fold(&self.timeline.active_before(&id, names), names).1);
-            }
-            (Added::Last | Added::Within | Added::Duplicate, _) => {}
-        }
-        added
-    }
-
-    /// Whether events were added whose facts are not stated yet.
-    #[must_use]
-    pub fn is_unsettled(&self) -> bool {
-        self.stated.is_some()
-    }
-
-    /// The facts that lead from what had been stated to what the events mean now. However many events were late, the
-    /// timeline is folded only twice.
-    pub fn settle(&mut self, names: &Names) -> Vec<Fact> {
-        let Some(stated) = self.stated.take() else { return Vec::new() };
-        let (state, now) = fold(&self.timeline.active(names), names);
-        self.state = state;
-        difference(&stated, &now)
-    }
-}
+use legs::Leg;
+use promises::Promise;
 
 /// How long after a resolution a reopening or another contact undoes first contact resolution: 7 days.
 pub const FIRST_CONTACT_WINDOW_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
-/// A number for a customer and a topic, the same in every process; never 0.
-///
-/// 64 bits of FNV-1a: two contacts share a number by accident once in about 10^19 pairs.
+/// A number for a customer, the same in every process; never 0.
 #[must_use]
-pub fn contact(customer: &str, topic: &str) -> i64 {
-    let hash = fnv1a(customer.bytes().chain([0]).chain(topic.bytes())).cast_signed();
-    if hash == 0 { 1 } else { hash }
+pub fn customer_number(customer: &str) -> i64 {
+    number_of(&[customer])
 }
 
-/// Walks the events of a conversation, in order: what it has come to and every fact. No event: no conversation.
-///
-/// A conversation that is deleted, spam or merged away has no facts.
-pub fn fold(events: &[&Event], names: &Names) -> (Option<Conversation>, Vec<Fact>) {
-    let Some(first) = events.first() else { return (None, Vec::new()) };
-    let mut facts = Facts::new(names);
-    let mut state = Conversation::begin(first, events, &mut facts);
-    for event in events {
-        state.step(event, &mut facts);
-    }
-    let facts = if state.excluded { Vec::new() } else { facts.into_list() };
-    (Some(state), facts)
+/// A number for a customer and a topic, the same in every process; never 0.
+#[must_use]
+pub fn contact_number(customer: &str, topic: &str) -> i64 {
+    number_of(&[customer, topic])
 }
 
 impl Status {
@@ -130,18 +73,12 @@ struct Resolution {
     taken_back_by_reopening: Vec<Fact>,
 }
 
-/// Milliseconds of the running episode in each state, up to the last change.
-#[derive(Debug, Default, Clone, Copy)]
-struct Spent {
-    open: i64,
-    pending: i64,
-    on_hold: i64,
-}
-
 /// What a conversation has come to after some of its events.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent things that have happened or not, no state machine")]
 pub struct Conversation {
+    /// The event that reported the opening; it counts from the beginning on.
+    opening: Option<EventId>,
     opened_at: Timestamp,
     series_at_opening: SeriesId,
     /// `None` as long as neither an opening nor a public message tells.
@@ -150,13 +87,15 @@ pub struct Conversation {
     series: SeriesId,
     /// Deleted, spam or merged away.
     excluded: bool,
+    /// The conversation it is merged into.
+    merged_into: Option<Box<str>>,
     /// The dimension values the backlog counts it under now.
     backlog_series: SeriesId,
 
     progress: Progress,
-    progress_since: Timestamp,
+    /// What the running episode has been in, and since when.
+    spans: Vec<(Timestamp, Progress)>,
     episode_start: Timestamp,
-    spent: Spent,
     resolved_before: bool,
     resolution: Option<Resolution>,
 
@@ -166,6 +105,16 @@ pub struct Conversation {
     first_response_given: bool,
     waiting_for_bot_since: Option<Timestamp>,
     replies: i64,
+
+    legs: HashMap<Box<str>, Leg>,
+    connected_legs: usize,
+    /// SLA targets not fulfilled yet.
+    promises: Vec<Promise>,
+    waited_before: bool,
+
+    bot_since: Option<Timestamp>,
+    /// Stated while the conversation counts as solved by a bot.
+    contained: Holding,
 
     customer: Option<Box<str>>,
     transferred: bool,
@@ -189,7 +138,7 @@ pub struct Conversation {
 
 impl Conversation {
     /// The conversation at its opening: the first `opened` event, else, as long as none is known, the first event.
-    fn begin(first: &Event, events: &[&Event], facts: &mut Facts) -> Self {
+    pub(crate) fn begin(first: &Event, events: &[&Event], facts: &mut Facts) -> Self {
         let reported = events.iter().find_map(|event| match &event.payload {
             Payload::Opened(opened) => Some((event, opened)),
             _ => None,
@@ -217,17 +166,18 @@ impl Conversation {
         };
         let last_agent = values.get(&Dimension::Agent);
         let mut state = Self {
+            opening: reported.map(|(event, _)| event.id.clone()),
             opened_at,
             series_at_opening: series,
             initiator,
             values,
             series,
             excluded: false,
+            merged_into: None,
             backlog_series: series,
             progress: Progress::Open,
-            progress_since: opened_at,
+            spans: vec![(opened_at, Progress::Open)],
             episode_start: opened_at,
-            spent: Spent::default(),
             resolved_before: false,
             resolution: None,
             wait: None,
@@ -236,6 +186,12 @@ impl Conversation {
             first_response_given: false,
             waiting_for_bot_since: None,
             replies: 0,
+            legs: HashMap::new(),
+            connected_legs: 0,
+            promises: Vec::new(),
+            waited_before: false,
+            bot_since: None,
+            contained: Holding::default(),
             customer: reported.and_then(|(_, opened)| opened.customer.clone()),
             transferred: false,
             reopened_soon: false,
@@ -254,6 +210,10 @@ impl Conversation {
         if let Some(contact) = state.contact(facts) {
             facts.state(Measure::Contact, opened_at, series, contact);
         }
+        if let Some(customer) = state.customer_number() {
+            facts.state(Measure::CustomerContact, opened_at, series, customer);
+        }
+        state.promise(TargetKind::Resolution, opened_at, facts);
         if initiator == Some(Initiator::Customer) {
             state.customer_waits(opened_at, facts);
         }
@@ -261,44 +221,94 @@ impl Conversation {
     }
 
     /// Whether an event, even as the last, changes what the events before it mean.
-    fn must_fold_again_for(&self, event: &Event) -> bool {
-        let excludes = matches!(&event.payload, Payload::StatusChanged { status, .. } if status.excludes());
+    pub(crate) fn must_fold_again_for(&self, event: &Event) -> bool {
         let tells_initiator = self.initiator.is_none() && public_author(event).is_some();
-        self.excluded || excludes || tells_initiator
+        let corrects = match &event.payload {
+            Payload::Opened(_) | Payload::SentimentScored { .. } => true,
+            Payload::StatusChanged { status, .. } => status.excludes(),
+            _ => false,
+        };
+        self.excluded || tells_initiator || corrects
     }
 
     /// Walks over the next event.
-    pub fn step(&mut self, event: &Event, facts: &mut Facts) {
+    pub(crate) fn step(&mut self, event: &Event, facts: &mut Facts) {
         let at = event.time;
-        let before = self.values.clone();
-        if !matches!(event.payload, Payload::Opened(_)) {
-            set_attributes(&mut self.values, event);
-            change_values(&mut self.values, &event.payload);
+        let mut values = self.values.clone();
+        if self.opening.as_ref() != Some(&event.id) {
+            set_attributes(&mut values, event);
         }
-        if self.values != before {
+        // The values until now, but for what the event itself says of custom attributes.
+        let before = values.clone();
+        change_values(&mut values, &event.payload);
+        if values != self.values {
+            self.values = values;
             self.series = facts.series(&self.values);
             self.move_levels(at, facts);
         }
         match &event.payload {
-            // The opening counts from the beginning, and a second one not at all.
-            Payload::Opened(_) | Payload::Updated(_) | Payload::SentimentScored { .. } | Payload::Retracted(_) => {}
-            Payload::StatusChanged { status, actor, .. } => self.enter(*status, *actor, at, facts),
+            Payload::StatusChanged { status, merged_into, actor } => {
+                self.enter(*status, merged_into.as_deref(), *actor, at, facts);
+            }
             Payload::Assigned { to, reason } => self.assign(*to, *reason, &before, at, facts),
             Payload::MessageCreated { actor, visibility, quick_reply, sentiment } => {
                 let sentiment = self.scores.get(&event.id).copied().or(*sentiment);
                 self.message(*actor, *visibility, *quick_reply, sentiment, at, facts);
             }
+            Payload::LegChanged(change) => self.leg(change, at, facts),
+            Payload::Cost { currency, micros } => {
+                let values = self.values.with(&Dimension::Currency, Some(*currency));
+                facts.state(Measure::Cost, at, facts.series(&values), *micros);
+            }
+            // The opening counts from the beginning, and a second one only for its custom attributes; the others say nothing of a conversation
+            // beyond what is done with them above.
+            _ => {}
         }
+        self.contain(facts);
         if std::mem::take(&mut self.skewed) {
             facts.state(Measure::Skewed, at, self.series, 0);
         }
     }
 
-    /// Milliseconds from `from` to `to`. A negative duration comes from skewed clocks and counts as 0.
-    fn elapsed(&mut self, from: Timestamp, to: Timestamp) -> i64 {
-        let ms = to.millis_since(from);
-        self.skewed |= ms < 0;
-        ms.max(0)
+    /// Whether it is left out of every figure.
+    pub(crate) fn is_excluded(&self) -> bool {
+        self.excluded
+    }
+
+    /// The dimension values in force now.
+    pub(crate) fn series(&self) -> SeriesId {
+        self.series
+    }
+
+    /// The conversation it is merged into now.
+    pub(crate) fn merged_into(&self) -> Option<&str> {
+        self.merged_into.as_deref()
+    }
+
+    /// The last score of a message, given after it was written.
+    pub(crate) fn score(&self, message: &EventId) -> Option<Sentiment> {
+        self.scores.get(message).copied()
+    }
+
+    /// How long it took from one instant to another, on both clocks. A negative duration comes from skewed clocks and
+    /// counts as 0.
+    fn lasted(&mut self, from: Timestamp, to: Timestamp, facts: &Facts) -> Lasted {
+        self.skewed |= to < from;
+        facts.rules().lasted(from, to, self.values.get(&Dimension::Team))
+    }
+
+    /// States a duration that ends now, at its end and at the start of what it belongs to.
+    fn duration(
+        &mut self,
+        measure: Measure,
+        (from, at): (Timestamp, Timestamp),
+        start: Timestamp,
+        series: SeriesId,
+        facts: &mut Facts,
+    ) {
+        let lasted = self.lasted(from, at, facts);
+        facts.lasted(measure, Anchor::Completion, at, series, lasted);
+        facts.lasted(measure, Anchor::Start, start, series, lasted);
     }
 
     /// The series of the present values, credited to `agent`.
@@ -312,7 +322,12 @@ impl Conversation {
     /// Which contact this is now, where the customer is known.
     fn contact(&self, facts: &Facts) -> Option<i64> {
         let topic = self.values.get(&Dimension::Topic).map_or("", |topic| facts.text(topic));
-        self.customer.as_deref().map(|customer| contact(customer, topic))
+        self.customer.as_deref().map(|customer| contact_number(customer, topic))
+    }
+
+    /// The customer's number, where the customer is known.
+    fn customer_number(&self) -> Option<i64> {
+        self.customer.as_deref().map(customer_number)
     }
 
     /// Levels never move before the conversation was opened, however skewed the clocks.
@@ -322,6 +337,8 @@ impl Conversation {
 
     /// Counts what is open under the present dimension values from now on.
     fn move_levels(&mut self, at: Timestamp, facts: &mut Facts) {
+        self.move_legs(at, facts);
+        self.move_promises(at, facts);
         let at = self.level_at(at);
         if self.progress != Progress::Resolved && self.backlog_series != self.series {
             facts.lower(Measure::Backlog, at, self.backlog_series, self.opened_at.millis());
@@ -341,13 +358,7 @@ impl Conversation {
 fn public_author(event: &Event) -> Option<Actor> {
     match event.payload {
         Payload::MessageCreated { actor, visibility: Visibility::Public, .. } => Some(actor),
-        Payload::MessageCreated { visibility: Visibility::Private, .. }
-        | Payload::Opened(_)
-        | Payload::StatusChanged { .. }
-        | Payload::Assigned { .. }
-        | Payload::Updated(_)
-        | Payload::SentimentScored { .. }
-        | Payload::Retracted(_) => None,
+        _ => None,
     }
 }
 
@@ -361,7 +372,7 @@ fn initiator_of(author: Actor) -> Initiator {
 }
 
 /// Custom attributes an event carries are in force from it on.
-fn set_attributes(values: &mut DimensionValues, event: &Event) {
+pub(crate) fn set_attributes(values: &mut DimensionValues, event: &Event) {
     for (attribute, value) in &event.attributes {
         values.set_custom(*attribute, *value);
     }
@@ -392,10 +403,6 @@ fn change_values(values: &mut DimensionValues, payload: &Payload) {
                 values.set(&Dimension::Team, team);
             }
         }
-        Payload::Opened(_)
-        | Payload::StatusChanged { .. }
-        | Payload::MessageCreated { .. }
-        | Payload::SentimentScored { .. }
-        | Payload::Retracted(_) => {}
+        _ => {}
     }
 }

@@ -29,6 +29,20 @@ pub enum Dimension {
     CustomerSegment,
     /// The quick reply, or macro, an agent used.
     QuickReply,
+    /// How a wait in a queue ended: `answered`, `abandoned` and so on.
+    Outcome,
+    /// The state of an agent.
+    State,
+    /// The SLA policy a target belongs to.
+    SlaPolicy,
+    /// What an SLA target measures: `first_response`, `next_response` or `resolution`.
+    SlaTarget,
+    /// The currency of a cost.
+    Currency,
+    /// The feature a customer used.
+    Feature,
+    /// Where a review was posted.
+    Platform,
     /// The labels put on the conversation; the only dimension with several values.
     Tag,
     /// An attribute the tenant defined, spelled `attributes.NAME`.
@@ -37,7 +51,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// Every dimension but the custom ones, in the order they are listed to users.
-    pub const STANDARD: [Self; 12] = [
+    pub const STANDARD: [Self; 19] = [
         Self::Channel,
         Self::Direction,
         Self::Team,
@@ -49,6 +63,13 @@ impl Dimension {
         Self::Country,
         Self::CustomerSegment,
         Self::QuickReply,
+        Self::Outcome,
+        Self::State,
+        Self::SlaPolicy,
+        Self::SlaTarget,
+        Self::Currency,
+        Self::Feature,
+        Self::Platform,
         Self::Tag,
     ];
 
@@ -69,6 +90,13 @@ impl Dimension {
             Self::Country => "country",
             Self::CustomerSegment => "customer_segment",
             Self::QuickReply => "quick_reply",
+            Self::Outcome => "outcome",
+            Self::State => "state",
+            Self::SlaPolicy => "sla_policy",
+            Self::SlaTarget => "sla_target",
+            Self::Currency => "currency",
+            Self::Feature => "feature",
+            Self::Platform => "platform",
             Self::Tag => "tag",
             Self::Custom(attribute) => &attribute.spelled,
         }

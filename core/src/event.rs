@@ -1,6 +1,7 @@
 //! What platforms reported, parsed and interned.
 
 use crate::series::{DimensionValues, Symbol};
+use crate::subject::{SubjectRef, number_of};
 use crate::time::Timestamp;
 
 /// The identity of an event within its tenant.
@@ -68,8 +69,108 @@ pub enum Payload {
         /// The score.
         sentiment: Sentiment,
     },
+    /// A call or routed chat entered a state.
+    LegChanged(Box<LegChange>),
+    /// A cost was recorded, in millionths of the currency's unit.
+    Cost {
+        /// The currency.
+        currency: Symbol,
+        /// How much.
+        micros: i64,
+    },
+    /// An agent entered a state.
+    AgentStateChanged {
+        /// The agent's team; `None` keeps the last one named.
+        team: Option<Symbol>,
+        /// The state.
+        state: AgentState,
+        /// How many contacts at once; `None` keeps the last number.
+        slots: Option<u32>,
+    },
+    /// An agent was scheduled.
+    Scheduled(Schedule),
+    /// An agent was hired (`true`) or left.
+    Employed(bool),
+    /// A survey was sent.
+    SurveySent(SurveyContext),
+    /// A survey was answered.
+    SurveyAnswered {
+        /// What the event says beside the answer.
+        context: SurveyContext,
+        /// The score.
+        score: i32,
+        /// The number of the revision.
+        revision: u32,
+    },
+    /// A review was posted or revised.
+    ReviewPosted {
+        /// Where.
+        platform: Option<Symbol>,
+        /// The rating.
+        rating: i32,
+        /// Its scale.
+        scale: Scale,
+        /// The conversation it is about.
+        about: Option<CreditKey>,
+        /// The number of the revision.
+        revision: u32,
+    },
+    /// A task entered a status.
+    TaskChanged {
+        /// Whom it is for; `None` keeps the last one named.
+        assignee: Option<Symbol>,
+        /// The status.
+        status: TaskStatus,
+    },
+    /// Something happened with a customer.
+    Lifecycle {
+        /// What.
+        kind: LifecycleKind,
+        /// The order, contract, offer or feature.
+        reference: Option<Symbol>,
+        /// The conversation it came from.
+        about: Option<CreditKey>,
+    },
+    /// Self-service ended.
+    SessionEnded {
+        /// The customer.
+        customer: Option<Box<str>>,
+        /// How it ended.
+        outcome: SessionOutcome,
+    },
     /// An event of the same subject is taken back.
     Retracted(EventId),
+}
+
+impl Payload {
+    /// The event that this one takes back.
+    #[must_use]
+    pub fn takes_back(&self) -> Option<&EventId> {
+        match self {
+            Self::Retracted(target) => Some(target),
+            _ => None,
+        }
+    }
+}
+
+/// Stands for an event of another subject that names a conversation: what the event counts for is credited to the
+/// conversation's dimension values at that instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CreditKey(std::num::NonZeroI64);
+
+impl CreditKey {
+    /// The key of a subject's event that names a conversation: 64 bits, alike in every process.
+    #[must_use]
+    pub fn new(subject: SubjectRef, source: &str, id: &str, conversation: &str) -> Self {
+        let number = number_of(&[subject.kind.prefix(), subject.id, source, id, conversation]);
+        Self(std::num::NonZeroI64::new(number).expect("a number of texts is never 0"))
+    }
+
+    /// The key as a number.
+    #[must_use]
+    pub fn get(self) -> i64 {
+        self.0.get()
+    }
 }
 
 /// The beginning of a conversation.
@@ -198,4 +299,181 @@ pub enum Sentiment {
     Neutral,
     /// Positive.
     Positive,
+}
+
+/// What a leg's event says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegChange {
+    /// The leg's id within its conversation.
+    pub leg: Box<str>,
+    /// The queue.
+    pub queue: Option<Symbol>,
+    /// The agent.
+    pub agent: Option<Symbol>,
+    /// The state entered.
+    pub state: LegState,
+    /// How the leg, or an alert, ended.
+    pub reason: Option<LegEnd>,
+}
+
+/// The states of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegState {
+    /// In the menu.
+    Ivr,
+    /// Waiting in a queue.
+    Queued,
+    /// Ringing at an agent.
+    Alerting,
+    /// Talking to an agent.
+    Connected,
+    /// On hold.
+    Held,
+    /// The agent finishes the work.
+    Wrapup,
+    /// Over.
+    Ended,
+}
+
+/// How a leg or an alert ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegEnd {
+    /// Normally.
+    Completed,
+    /// The customer left.
+    Abandoned,
+    /// Passed on.
+    Transferred,
+    /// To be called back.
+    Callback,
+    /// Sent to voicemail.
+    Voicemail,
+    /// Moved to another queue.
+    Overflow,
+    /// The alerted agent declined.
+    Declined,
+    /// The alert expired.
+    Expired,
+    /// The queue was closed.
+    Closed,
+}
+
+/// What an agent does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentState {
+    /// Signed off.
+    Offline,
+    /// Ready.
+    Available,
+    /// Handling contacts.
+    Busy,
+    /// Finishing a contact.
+    Wrapup,
+    /// On a break.
+    Break,
+    /// At a meal.
+    Meal,
+    /// In a training.
+    Training,
+    /// In a meeting.
+    Meeting,
+}
+
+/// A stretch of an agent's schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// Where it starts.
+    pub from: Timestamp,
+    /// Where it ends, exclusive.
+    pub to: Timestamp,
+    /// What the agent is to do.
+    pub activity: AgentState,
+    /// Whether the time counts as productive.
+    pub productive: bool,
+    /// Whether the time is paid.
+    pub paid: bool,
+}
+
+/// What a survey asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SurveyKind {
+    /// Customer satisfaction.
+    Csat,
+    /// Likelihood to recommend.
+    Nps,
+    /// Customer effort.
+    Ces,
+    /// Employee engagement.
+    Engagement,
+}
+
+/// A scale of whole numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// The lowest score.
+    pub lowest: i32,
+    /// The highest score.
+    pub highest: i32,
+}
+
+/// What an event says of its survey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SurveyContext {
+    /// What it asks.
+    pub kind: SurveyKind,
+    /// Its scale.
+    pub scale: Option<Scale>,
+    /// The conversation it is about.
+    pub about: Option<CreditKey>,
+    /// The agent it is about.
+    pub agent: Option<Symbol>,
+}
+
+/// The status of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskStatus {
+    /// Given to somebody.
+    Assigned,
+    /// Done.
+    Completed,
+    /// Not to be done.
+    Cancelled,
+}
+
+/// What happens with customers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LifecycleKind {
+    /// Ordered.
+    Order,
+    /// Was offered another product.
+    CrossSellOffered,
+    /// Took another product.
+    CrossSellAccepted,
+    /// Was offered a better product.
+    UpSellOffered,
+    /// Took a better product.
+    UpSellAccepted,
+    /// A contract is due for renewal.
+    RenewalDue,
+    /// Renewed.
+    Renewed,
+    /// Left.
+    Churned,
+    /// Became a customer.
+    Activated,
+    /// Used a feature.
+    FeatureUsed,
+}
+
+/// How self-service ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionOutcome {
+    /// The customer was helped.
+    Resolved,
+    /// Passed to a human.
+    Escalated,
+    /// The customer left.
+    Abandoned,
+    /// Not known.
+    Unknown,
 }

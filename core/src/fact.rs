@@ -1,131 +1,38 @@
 //! What events mean: signed, countable facts.
 
+mod measure;
+
+use crate::rules::Rules;
 use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 use crate::time::Timestamp;
 
-macro_rules! measures {
-    ($($(#[doc = $doc:literal])* $name:ident = $text:literal),+ $(,)?) => {
-        /// What a fact measures. Closed: a new figure begins with a new measure.
-        ///
-        /// "At the start" marks the twin of a measure that is counted when the conversation (or wait) began, for the
-        /// cohort basis.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum Measure { $($(#[doc = $doc])* $name),+ }
+pub use measure::Measure;
 
-        impl Measure {
-            /// Every measure.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The name services call it by.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => $text),+ }
-            }
-
-            /// The measure with this name.
-            #[must_use]
-            pub fn parse(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$name),)+ _ => None }
-            }
-        }
-    };
+/// At which end of what is measured a fact counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Anchor {
+    /// When it completed.
+    Completion,
+    /// When it started: the conversation, wait, offer or assignment.
+    Start,
 }
 
-measures! {
-    /// A conversation was opened.
-    Opened = "opened",
-    /// A public message of the customer.
-    MessageReceived = "message_received",
-    /// A public message of a human agent.
-    MessageSent = "message_sent",
-    /// A public message of a bot.
-    BotMessage = "bot_message",
-    /// A public message of an automation, a campaign or the platform.
-    AutomatedMessage = "automated_message",
-    /// A private message of anyone.
-    PrivateNote = "private_note",
-    /// A scored customer message; value -1, 0 or 1.
-    SentimentScored = "sentiment_scored",
-    /// Milliseconds from the opening to the first reply.
-    FirstResponse = "first_response",
-    /// The same, at the start.
-    FirstResponseAtStart = "first_response_at_start",
-    /// Milliseconds from the last handoff before it to the first reply.
-    HandoffResponse = "handoff_response",
-    /// The same, at the start.
-    HandoffResponseAtStart = "handoff_response_at_start",
-    /// Milliseconds from an agent's assignment to that agent's first reply.
-    AgentFirstResponse = "agent_first_response",
-    /// The same, at the start.
-    AgentFirstResponseAtStart = "agent_first_response_at_start",
-    /// Milliseconds of an answered wait that was not the conversation's first.
-    NextReply = "next_reply",
-    /// The same, at the start of the wait.
-    NextReplyAtStart = "next_reply_at_start",
-    /// Milliseconds from the opening to the first assignment to a human.
-    Assignment = "assignment",
-    /// The same, at the start.
-    AssignmentAtStart = "assignment_at_start",
-    /// Milliseconds of a wait that a bot answered.
-    BotResponse = "bot_response",
-    /// The same, at the start of the wait.
-    BotResponseAtStart = "bot_response_at_start",
-    /// A wait began.
-    WaitStarted = "wait_started",
-    /// Milliseconds of an answered wait.
-    WaitAnswered = "wait_answered",
-    /// The same, at the start of the wait and with its dimensions then.
-    WaitAnsweredAtStart = "wait_answered_at_start",
-    /// A wait not over yet, at its start; value: the start, in milliseconds since 1970. Taken back when it ends.
-    WaitOpen = "wait_open",
-    /// Level of open waits: +1 where one begins, -1 where it ends; value: the start.
-    Unanswered = "unanswered",
-    /// Milliseconds from the opening to the first resolution.
-    FirstResolution = "first_resolution",
-    /// The same, at the start.
-    FirstResolutionAtStart = "first_resolution_at_start",
-    /// Milliseconds from the opening to the last resolution. Taken back by a reopening.
-    FullResolution = "full_resolution",
-    /// The same, at the start.
-    FullResolutionAtStart = "full_resolution_at_start",
-    /// Milliseconds from the start of an episode to its resolution.
-    Resolution = "resolution",
-    /// The same, at the start.
-    ResolutionAtStart = "resolution_at_start",
-    /// That, less the time in pending and on hold.
-    NetResolution = "net_resolution",
-    /// The same, at the start.
-    NetResolutionAtStart = "net_resolution_at_start",
-    /// Milliseconds from the handoff or the start of the episode, whichever is later, to its resolution.
-    HumanResolution = "human_resolution",
-    /// The same, at the start.
-    HumanResolutionAtStart = "human_resolution_at_start",
-    /// Milliseconds of an episode in open or on hold.
-    RequesterWait = "requester_wait",
-    /// The same, at the start.
-    RequesterWaitAtStart = "requester_wait_at_start",
-    /// A conversation opened here is resolved now, at the start and with its dimensions then.
-    ResolvedAtStart = "resolved_at_start",
-    /// A conversation resolved; value: the replies it took. Taken back by a reopening.
-    ResolvedReplies = "resolved_replies",
-    /// A conversation resolved with at most one reply, no transfer and no reopening soon after a resolution; value: the
-    /// contact it was (see [`crate::conversation::contact`]), 0 where the customer is unknown. Taken back by a reopening.
-    FirstContact = "first_contact",
-    /// A known customer began a conversation; value: the contact it was.
-    Contact = "contact",
-    /// A conversation was reopened.
-    Reopened = "reopened",
-    /// A resolution that was undone, at that resolution.
-    ResolutionUndone = "resolution_undone",
-    /// A conversation passed from one agent to another.
-    Transferred = "transferred",
-    /// Level of unresolved conversations: +1 where one opens or reopens, -1 where it is resolved; value: the opening.
-    Backlog = "backlog",
-    /// An event was refused because its id was known with other content.
-    ConflictingId = "conflicting_id",
-    /// An event that gave a negative duration, counted as 0.
-    Skewed = "skewed",
+/// How a duration is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Clock {
+    /// Elapsed time.
+    Calendar,
+    /// Time inside business hours.
+    Business,
+}
+
+/// A duration on both clocks, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lasted {
+    /// Elapsed time.
+    pub calendar_ms: i64,
+    /// Time inside business hours.
+    pub business_ms: i64,
 }
 
 /// Whether a fact is stated or taken back. For levels: up or down.
@@ -162,6 +69,10 @@ impl Weight {
 pub struct Fact {
     /// What it measures.
     pub measure: Measure,
+    /// At which end of it.
+    pub anchor: Anchor,
+    /// On which clock.
+    pub clock: Clock,
     /// The instant it counts at.
     pub at: Timestamp,
     /// The dimension values it carries.
@@ -180,24 +91,37 @@ impl Fact {
     }
 }
 
-/// Facts as they are found, and the tables to intern their dimension values with.
+/// Facts as they are found, the tables to intern their dimension values with and the rules in force.
 #[derive(Debug)]
 pub struct Facts<'a> {
     names: &'a Names,
+    rules: &'a Rules,
     list: Vec<Fact>,
 }
 
 impl<'a> Facts<'a> {
     /// No facts yet.
     #[must_use]
-    pub fn new(names: &'a Names) -> Self {
-        Self { names, list: Vec::new() }
+    pub fn new(names: &'a Names, rules: &'a Rules) -> Self {
+        Self { names, rules, list: Vec::new() }
     }
 
     /// The tables that dimension values are interned with.
     #[must_use]
     pub fn names(&self) -> &'a Names {
         self.names
+    }
+
+    /// The tenant's calendars, policies and scales.
+    #[must_use]
+    pub fn rules(&self) -> &'a Rules {
+        self.rules
+    }
+
+    /// None of these facts, but the same tables and rules.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self::new(self.names, self.rules)
     }
 
     /// The series of some dimension values.
@@ -214,7 +138,39 @@ impl<'a> Facts<'a> {
 
     /// States a fact and gives it back, so that it can be taken back.
     pub fn state(&mut self, measure: Measure, at: Timestamp, series: SeriesId, value: i64) -> Fact {
-        let fact = Fact { measure, at, series, value, weight: Weight::Plus };
+        let (anchor, clock) = (Anchor::Completion, Clock::Calendar);
+        self.add(Fact { measure, anchor, clock, at, series, value, weight: Weight::Plus })
+    }
+
+    /// States a fact that counts at the start of what it measures.
+    pub fn state_at_start(&mut self, measure: Measure, at: Timestamp, series: SeriesId, value: i64) -> Fact {
+        debug_assert!(measure.has_start(), "{measure:?} is not asked for at its start");
+        let (anchor, clock) = (Anchor::Start, Clock::Calendar);
+        self.add(Fact { measure, anchor, clock, at, series, value, weight: Weight::Plus })
+    }
+
+    /// States a duration at one end, on both clocks where there are business hours.
+    pub fn lasted(&mut self, measure: Measure, anchor: Anchor, at: Timestamp, series: SeriesId, lasted: Lasted) {
+        debug_assert!(measure.has_clocks(), "{measure:?} is not asked for on the business clock");
+        let weight = Weight::Plus;
+        self.add(Fact { measure, anchor, clock: Clock::Calendar, at, series, value: lasted.calendar_ms, weight });
+        if self.rules.has_calendars() {
+            self.add(Fact { measure, anchor, clock: Clock::Business, at, series, value: lasted.business_ms, weight });
+        }
+    }
+
+    /// States a level that lasts from one instant to another, or on; nothing when it would not last.
+    pub fn span(&mut self, measure: Measure, from: Timestamp, to: Option<Timestamp>, series: SeriesId, value: i64) {
+        if to.is_some_and(|to| to <= from) {
+            return;
+        }
+        self.state(measure, from, series, value);
+        if let Some(to) = to {
+            self.lower(measure, to, series, value);
+        }
+    }
+
+    fn add(&mut self, fact: Fact) -> Fact {
         self.list.push(fact);
         fact
     }
@@ -226,13 +182,50 @@ impl<'a> Facts<'a> {
 
     /// States a fact of weight -1: a level goes down.
     pub fn lower(&mut self, measure: Measure, at: Timestamp, series: SeriesId, value: i64) {
-        self.list.push(Fact { measure, at, series, value, weight: Weight::Minus });
+        let (anchor, clock) = (Anchor::Completion, Clock::Calendar);
+        self.add(Fact { measure, anchor, clock, at, series, value, weight: Weight::Minus });
+    }
+
+    /// How many there are: a place to look from with [`Self::since`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The facts found after a place.
+    #[must_use]
+    pub fn since(&self, place: usize) -> &[Fact] {
+        self.list.get(place..).unwrap_or_default()
     }
 
     /// The facts.
     #[must_use]
     pub fn into_list(self) -> Vec<Fact> {
         self.list
+    }
+}
+
+/// Facts that hold until something changes: then they are taken back and others hold.
+#[derive(Debug, Default)]
+pub struct Holding(Vec<Fact>);
+
+impl Holding {
+    /// States `now` in the place of what held; only what differs is stated.
+    pub fn become_now(&mut self, now: Facts, facts: &mut Facts) {
+        let now = now.into_list();
+        facts.list.extend(difference(&self.0, &now));
+        self.0 = now;
+    }
+
+    /// Nothing is held any more: what was stated stays for good.
+    pub fn settle(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -269,19 +262,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn measures_are_found_by_their_names() {
-        for measure in Measure::ALL {
-            assert_eq!(Measure::parse(measure.name()), Some(*measure));
-        }
-        assert_eq!(Measure::parse("nonsense"), None);
-    }
-
-    #[test]
     fn the_difference_of_equal_lists_is_nothing_and_of_others_leads_from_one_to_the_other() {
         let names = Names::default();
         let series = names.series(&DimensionValues::default());
         let fact = |ms: i64| Fact {
             measure: Measure::Opened,
+            anchor: Anchor::Completion,
+            clock: Clock::Calendar,
             at: Timestamp::clamped(ms),
             series,
             value: ms,

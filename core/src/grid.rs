@@ -1,6 +1,6 @@
 //! The lock-free store of facts: one writer, any number of readers, nobody waits for anybody.
 //!
-//! Facts are kept in append-only columns, one for each tenant, quarter hour and [`Measure`]. A fact is three atomic words
+//! Facts are kept in append-only columns, one for each tenant, quarter hour, [`Measure`], anchor and clock. A fact is three atomic words
 //! that its only writer stores once; a column's length is published with a release store. Nothing ever moves, so readers
 //! never meet freed memory.
 //!
@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 
-use crate::fact::{Fact, Measure, Weight};
+use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
 use crate::series::{AppendList, SeriesId, Symbol};
 use crate::time::Timestamp;
 
@@ -30,6 +30,13 @@ const MINUS_BIT: u64 = 1 << OFFSET_BITS;
 /// The number of a subject within its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubjectNumber(pub(crate) u32);
+
+/// A subject among those of all partitions of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GlobalSubject {
+    grid: usize,
+    number: SubjectNumber,
+}
 
 #[derive(Debug, Default)]
 struct Cell {
@@ -122,14 +129,54 @@ pub struct StoredFact {
     pub weight: Weight,
 }
 
+/// What the facts of a column measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColumnKey {
+    /// The measure.
+    pub measure: Measure,
+    /// At which end of it.
+    pub anchor: Anchor,
+    /// On which clock.
+    pub clock: Clock,
+}
+
+impl ColumnKey {
+    /// What a measure counts at its completion, by the calendar.
+    #[must_use]
+    pub fn of(measure: Measure) -> Self {
+        Self { measure, anchor: Anchor::Completion, clock: Clock::Calendar }
+    }
+
+    fn number(self) -> usize {
+        (self.measure as usize * 2 + self.anchor as usize) * 2 + self.clock as usize
+    }
+}
+
+const COLUMNS: usize = Measure::ALL.len() * 4;
+/// Columns come in groups, so that a slot with facts of few measures stays small.
+const GROUP: usize = 16;
+
 #[derive(Debug)]
 struct Slot {
-    columns: [OnceLock<Box<Column>>; Measure::ALL.len()],
+    groups: [OnceLock<Box<ColumnGroup>>; COLUMNS.div_ceil(GROUP)],
 }
+
+type ColumnGroup = [OnceLock<Box<Column>>; GROUP];
 
 impl Slot {
     fn new() -> Self {
-        Self { columns: [const { OnceLock::new() }; Measure::ALL.len()] }
+        Self { groups: [const { OnceLock::new() }; COLUMNS.div_ceil(GROUP)] }
+    }
+
+    fn column(&self, key: ColumnKey) -> Option<&Column> {
+        let number = key.number();
+        self.groups[number / GROUP].get()?[number % GROUP].get().map(Box::as_ref)
+    }
+
+    fn column_to_write(&self, key: ColumnKey) -> &Column {
+        let number = key.number();
+        let group = self.groups[number / GROUP].get_or_init(|| Box::new([const { OnceLock::new() }; GROUP]));
+        group[number % GROUP].get_or_init(|| Box::new(Column::new()))
     }
 }
 
@@ -205,7 +252,7 @@ impl Recorder {
         let Some(day) = days.tenant.days.get(place) else { return };
         let in_day = at_ms.rem_euclid(DAY_MS);
         let slot = day.slots[usize::try_from(in_day / SLOT_MS).expect("0 to 95")].get_or_init(|| Box::new(Slot::new()));
-        let column = slot.columns[fact.measure as usize].get_or_init(|| Box::new(Column::new()));
+        let column = slot.column_to_write(ColumnKey { measure: fact.measure, anchor: fact.anchor, clock: fact.clock });
         let offset_ms = (in_day % SLOT_MS).cast_unsigned();
         column.push(fact, offset_ms, subject, self.epoch);
     }
@@ -258,26 +305,32 @@ impl View {
         self.grid.subjects.get(number.0).cloned()
     }
 
-    /// Calls `see` with every fact of a measure, plus and minus, from one instant to before another, slot by slot in the
+    /// Tells a subject of this grid from those of all others, for as long as the view is kept.
+    #[must_use]
+    pub fn global(&self, number: SubjectNumber) -> GlobalSubject {
+        GlobalSubject { grid: Arc::as_ptr(&self.grid).addr(), number }
+    }
+
+    /// Calls `see` with every fact of a column, plus and minus, from one instant to before another, slot by slot in the
     /// order of time and, within a slot, in no useful order.
-    pub fn facts(&self, tenant: Symbol, measure: Measure, range: Range, mut see: impl FnMut(StoredFact)) {
-        self.columns(tenant, measure, range, |column, slot_ms| {
+    pub fn facts(&self, tenant: Symbol, key: ColumnKey, range: Range, mut see: impl FnMut(StoredFact)) {
+        self.columns(tenant, key, range, |column, slot_ms| {
             column.facts(slot_ms, self.epoch).filter(|fact| range.contains(fact.at_ms)).for_each(&mut see);
         });
     }
 
-    /// Calls `see` with every fact of a measure that stands: stated and not taken back.
-    pub fn standing(&self, tenant: Symbol, measure: Measure, range: Range, mut see: impl FnMut(StoredFact)) {
-        self.netted(tenant, measure, range, |fact| {
+    /// Calls `see` with every fact of a column that stands: stated and not taken back.
+    pub fn standing(&self, tenant: Symbol, key: ColumnKey, range: Range, mut see: impl FnMut(StoredFact)) {
+        self.netted(tenant, key, range, |fact| {
             if fact.weight == Weight::Plus {
                 see(fact);
             }
         });
     }
 
-    /// Calls `see` with every fact of a measure, plus and minus, pairs of a fact and its inverse left out.
-    pub fn netted(&self, tenant: Symbol, measure: Measure, range: Range, mut see: impl FnMut(StoredFact)) {
-        self.columns(tenant, measure, range, |column, slot_ms| {
+    /// Calls `see` with every fact of a column, plus and minus, pairs of a fact and its inverse left out.
+    pub fn netted(&self, tenant: Symbol, key: ColumnKey, range: Range, mut see: impl FnMut(StoredFact)) {
+        self.columns(tenant, key, range, |column, slot_ms| {
             let facts = column.facts(slot_ms, self.epoch).filter(|fact| range.contains(fact.at_ms));
             // Read after the length: a minus that is not counted here is not among the facts either.
             if column.minus.load(Ordering::Relaxed) == 0 {
@@ -295,7 +348,7 @@ impl View {
         });
     }
 
-    fn columns(&self, tenant: Symbol, measure: Measure, range: Range, mut see: impl FnMut(&Column, i64)) {
+    fn columns(&self, tenant: Symbol, key: ColumnKey, range: Range, mut see: impl FnMut(&Column, i64)) {
         // The lock on the tenant's shard is given back before anything is scanned.
         let Some(tenant) = self.grid.tenants.get(&tenant).map(|tenant| Arc::clone(&tenant)) else { return };
         let count = tenant.day_count.load(Ordering::Acquire);
@@ -308,7 +361,7 @@ impl View {
         for day in days {
             let slots = (day.number * DAY_MS..).step_by(900_000).zip(&day.slots);
             for (slot_ms, slot) in slots.filter(|(slot_ms, _)| range.overlaps(*slot_ms, SLOT_MS)) {
-                if let Some(column) = slot.get().and_then(|slot| slot.columns[measure as usize].get()) {
+                if let Some(column) = slot.get().and_then(|slot| slot.column(key)) {
                     see(column, slot_ms);
                 }
             }
@@ -351,6 +404,8 @@ mod tests {
     fn fact(names: &Names, at_ms: i64, value: i64) -> Fact {
         Fact {
             measure: Measure::FirstResponse,
+            anchor: Anchor::Completion,
+            clock: Clock::Calendar,
             at: Timestamp::clamped(at_ms),
             series: names.series(&DimensionValues::default()),
             value,
@@ -360,7 +415,7 @@ mod tests {
 
     fn values(view: &View, tenant: Symbol, range: Range) -> Vec<i64> {
         let mut values = Vec::new();
-        view.standing(tenant, Measure::FirstResponse, range, |fact| values.push(fact.value));
+        view.standing(tenant, ColumnKey::of(Measure::FirstResponse), range, |fact| values.push(fact.value));
         values.sort_unstable();
         values
     }

@@ -82,6 +82,11 @@ impl Distribution {
         self.add_to_bucket(bucket_of(value), 1);
     }
 
+    /// Adds to the sum alone, for areas under a level, which are no distribution.
+    pub fn add_to_sum(&mut self, more: i128) {
+        self.sum += more;
+    }
+
     fn add_to_bucket(&mut self, bucket: u32, count: u64) {
         match &mut self.buckets {
             Buckets::Few(list) if count == 1 && list.len() < FEW => list.push(bucket),

@@ -151,6 +151,11 @@ impl Cut {
         self.buckets.get(after.checked_sub(1)?).copied()
     }
 
+    /// The start of each interval and its bucket.
+    pub fn starts(&self) -> impl Iterator<Item = (i64, u32)> {
+        self.bounds.iter().copied().zip(self.buckets.iter().copied())
+    }
+
     /// The end of each interval and its bucket.
     pub fn ends(&self) -> impl Iterator<Item = (i64, u32)> {
         self.bounds.iter().skip(1).copied().zip(self.buckets.iter().copied())

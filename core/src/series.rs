@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use dashmap::DashMap;
 
 use crate::dimension::Dimension;
+use crate::event::CreditKey;
+use crate::filter::Filter;
 
 /// A list that only grows. One thread may add while any number read, without locks and without moving what is there.
 #[derive(Debug)]
@@ -163,7 +165,7 @@ pub const MAX_TAGS: usize = 64;
 /// The most custom attributes a conversation has at once.
 pub const MAX_ATTRIBUTES: usize = 8;
 
-/// How many single-valued standard dimensions there are, the quick reply included.
+/// How many dimensions have a place of their own in every [`DimensionValues`].
 const SINGLE: usize = 11;
 
 /// The dimension values in force at some instant: the key of a series.
@@ -172,25 +174,47 @@ pub struct DimensionValues {
     single: [Option<Symbol>; SINGLE],
     /// Sorted, each once.
     tags: Vec<Symbol>,
-    /// Custom attributes and their values, sorted by attribute, each once.
-    custom: Vec<(Symbol, Symbol)>,
+    /// The values of dimensions that few figures carry, sorted, each dimension once.
+    sparse: Vec<(Sparse, Symbol)>,
+    /// The event whose conversation's values are meant beneath these.
+    credit: Option<CreditKey>,
 }
 
-/// The place of a single-valued standard dimension.
-fn place(dimension: &Dimension) -> Option<usize> {
+/// A dimension that few figures carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Sparse {
+    Standard(u8),
+    Custom(Symbol),
+}
+
+/// Where the value of a dimension is kept.
+enum Place {
+    Single(usize),
+    Sparse(u8),
+    Elsewhere,
+}
+
+fn place(dimension: &Dimension) -> Place {
     match dimension {
-        Dimension::Channel => Some(0),
-        Dimension::Direction => Some(1),
-        Dimension::Team => Some(2),
-        Dimension::Agent => Some(3),
-        Dimension::Priority => Some(4),
-        Dimension::Topic => Some(5),
-        Dimension::Subtopic => Some(6),
-        Dimension::Language => Some(7),
-        Dimension::Country => Some(8),
-        Dimension::CustomerSegment => Some(9),
-        Dimension::QuickReply => Some(10),
-        Dimension::Tag | Dimension::Custom(_) => None,
+        Dimension::Channel => Place::Single(0),
+        Dimension::Direction => Place::Single(1),
+        Dimension::Team => Place::Single(2),
+        Dimension::Agent => Place::Single(3),
+        Dimension::Priority => Place::Single(4),
+        Dimension::Topic => Place::Single(5),
+        Dimension::Subtopic => Place::Single(6),
+        Dimension::Language => Place::Single(7),
+        Dimension::Country => Place::Single(8),
+        Dimension::CustomerSegment => Place::Single(9),
+        Dimension::QuickReply => Place::Single(10),
+        Dimension::Outcome => Place::Sparse(0),
+        Dimension::State => Place::Sparse(1),
+        Dimension::SlaPolicy => Place::Sparse(2),
+        Dimension::SlaTarget => Place::Sparse(3),
+        Dimension::Currency => Place::Sparse(4),
+        Dimension::Feature => Place::Sparse(5),
+        Dimension::Platform => Place::Sparse(6),
+        Dimension::Tag | Dimension::Custom(_) => Place::Elsewhere,
     }
 }
 
@@ -198,13 +222,19 @@ impl DimensionValues {
     /// The value of a single-valued standard dimension; `None` for tags and custom attributes.
     #[must_use]
     pub fn get(&self, dimension: &Dimension) -> Option<Symbol> {
-        place(dimension).and_then(|place| self.single[place])
+        match place(dimension) {
+            Place::Single(place) => self.single[place],
+            Place::Sparse(place) => self.sparse(Sparse::Standard(place)),
+            Place::Elsewhere => None,
+        }
     }
 
     /// Sets or clears a single-valued standard dimension; tags and custom attributes have their own methods.
     pub fn set(&mut self, dimension: &Dimension, value: Option<Symbol>) {
-        if let Some(place) = place(dimension) {
-            self.single[place] = value;
+        match place(dimension) {
+            Place::Single(place) => self.single[place] = value,
+            Place::Sparse(place) => self.set_sparse(Sparse::Standard(place), value),
+            Place::Elsewhere => {}
         }
     }
 
@@ -214,6 +244,67 @@ impl DimensionValues {
         let mut values = self.clone();
         values.set(dimension, value);
         values
+    }
+
+    /// These values on top of those of the conversation that an event names.
+    #[must_use]
+    pub fn credited(mut self, credit: Option<CreditKey>) -> Self {
+        self.credit = credit;
+        self
+    }
+
+    /// The event whose conversation's values are meant beneath these.
+    #[must_use]
+    pub fn credit(&self) -> Option<CreditKey> {
+        self.credit
+    }
+
+    /// The values of a conversation, with those that are set here in their place.
+    #[must_use]
+    pub fn over(&self, beneath: &Self) -> Self {
+        let mut values = beneath.clone();
+        for (below, above) in values.single.iter_mut().zip(&self.single) {
+            *below = above.or(*below);
+        }
+        for (dimension, value) in &self.sparse {
+            values.set_sparse(*dimension, Some(*value));
+        }
+        for tag in &self.tags {
+            values.add_tag(*tag);
+        }
+        values
+    }
+
+    fn sparse(&self, dimension: Sparse) -> Option<Symbol> {
+        let place = self.sparse.binary_search_by_key(&dimension, |(known, _)| *known).ok()?;
+        self.sparse.get(place).map(|(_, value)| *value)
+    }
+
+    fn set_sparse(&mut self, dimension: Sparse, value: Option<Symbol>) {
+        match (self.sparse.binary_search_by_key(&dimension, |(known, _)| *known), value) {
+            (Ok(place), Some(value)) => self.sparse[place].1 = value,
+            (Ok(place), None) => drop(self.sparse.remove(place)),
+            (Err(place), Some(value)) => self.sparse.insert(place, (dimension, value)),
+            (Err(_), None) => {}
+        }
+    }
+
+    /// The value of any single-valued dimension.
+    #[must_use]
+    pub fn value(&self, dimension: &Dimension, names: &Names) -> Option<Symbol> {
+        match dimension {
+            Dimension::Custom(attribute) => self.custom(names.find_symbol(attribute.key())?),
+            standard => self.get(standard),
+        }
+    }
+
+    /// Whether they pass a filter.
+    #[must_use]
+    pub fn pass(&self, filter: &Filter, names: &Names) -> bool {
+        filter.matches(&|dimension: &Dimension, test: &dyn Fn(&str) -> bool| match dimension {
+            Dimension::Tag => self.tags.iter().any(|tag| test(names.text(*tag))),
+            single => self.value(single, names).is_some_and(|value| test(names.text(value))),
+        })
     }
 
     /// The tags, sorted.
@@ -241,19 +332,15 @@ impl DimensionValues {
     /// The value of a custom attribute.
     #[must_use]
     pub fn custom(&self, attribute: Symbol) -> Option<Symbol> {
-        let place = self.custom.binary_search_by_key(&attribute, |(name, _)| *name).ok()?;
-        self.custom.get(place).map(|(_, value)| *value)
+        self.sparse(Sparse::Custom(attribute))
     }
 
     /// Sets or clears a custom attribute; a new one is left out when there are [`MAX_ATTRIBUTES`].
     pub fn set_custom(&mut self, attribute: Symbol, value: Option<Symbol>) {
-        match (self.custom.binary_search_by_key(&attribute, |(name, _)| *name), value) {
-            (Ok(place), Some(value)) => self.custom[place].1 = value,
-            (Ok(place), None) => drop(self.custom.remove(place)),
-            (Err(place), Some(value)) if self.custom.len() < MAX_ATTRIBUTES => {
-                self.custom.insert(place, (attribute, value));
-            }
-            (Err(_), _) => {}
+        let attribute = Sparse::Custom(attribute);
+        let customs = self.sparse.iter().filter(|(dimension, _)| matches!(dimension, Sparse::Custom(_))).count();
+        if customs < MAX_ATTRIBUTES || value.is_none() || self.sparse(attribute).is_some() {
+            self.set_sparse(attribute, value);
         }
     }
 }

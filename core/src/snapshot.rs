@@ -1,22 +1,30 @@
 //! What queries read: mergeable partial figures, collected from the grid.
 
+mod gathered;
+mod groups;
+
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::conversation::FIRST_CONTACT_WINDOW_MS;
 use crate::dimension::Dimension;
-use crate::fact::Measure;
+use crate::fact::{Anchor, Clock, Measure};
 use crate::filter::Filter;
-use crate::grid::{Range, StoredFact, SubjectNumber, View};
+use crate::grid::{ColumnKey, Range, StoredFact, SubjectNumber, View};
 use crate::histogram::Distribution;
 use crate::interval::Cut;
-use crate::series::{DimensionValues, Names, SeriesId, Symbol};
+use crate::series::{Names, Symbol};
+use crate::time::Timestamp;
+
+pub use gathered::Gathered;
+use gathered::followed_by;
+use groups::Groups;
 
 /// The most groups × buckets an answer may have.
 pub const MAX_ROWS: usize = 100_000;
 /// The most ages a partition works out for one question: what is open times the intervals.
 const MAX_AGES: usize = 100_000_000;
+/// The most distinct values of one answer, over all groups and intervals.
+pub const MAX_DISTINCT: usize = 2_000_000;
 
 /// How the facts of a part are summed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +35,23 @@ pub enum Reduction {
     Distribution,
     /// The number of distinct subjects they are about.
     Distinct,
-    /// The number of facts whose value, a contact, is not that of a later conversation within
-    /// [`FIRST_CONTACT_WINDOW_MS`].
-    FirstContact,
+    /// The distinct values.
+    DistinctValues,
+    /// The number of subjects with two facts or more.
+    Repeated,
+    /// The number of facts whose value, a customer or a contact, does not begin a conversation within
+    /// [`FIRST_CONTACT_WINDOW_MS`](crate::conversation::FIRST_CONTACT_WINDOW_MS).
+    NotFollowed,
     /// The level at the end of each interval.
     Level,
+    /// The level just before the start of each interval.
+    LevelAtStart,
     /// The distribution of a level's steps of +1 and -1 after the start of each interval, up to its end.
     LevelChange,
     /// The level and the ages (end of the interval less value) of what makes it up.
     LevelAge,
+    /// The area under a level within each interval, up to now: each fact's value times how long it lasts, as the sum.
+    Time,
 }
 
 /// Measures and how to sum them up, together.
@@ -43,10 +59,16 @@ pub enum Reduction {
 pub struct Part {
     /// The measures.
     pub measures: Vec<Measure>,
+    /// At which end of what is measured.
+    pub anchor: Anchor,
+    /// On which clock. Where the tenant has no business hours, both are the same.
+    pub clock: Clock,
     /// How to sum them up.
     pub reduction: Reduction,
     /// Bounds, inclusive, for which the values at or below are counted, exactly.
     pub at_most: Vec<i64>,
+    /// Which facts count, beside the plan's filter.
+    pub filter: Filter,
 }
 
 /// What to collect.
@@ -60,6 +82,8 @@ pub struct Plan {
     pub group_by: Vec<Dimension>,
     /// The intervals.
     pub cut: Cut,
+    /// The instant of the question.
+    pub now: Timestamp,
 }
 
 /// A partial figure of one group in one bucket. Merges exactly with those of other partitions.
@@ -73,6 +97,8 @@ pub struct Partial {
     pub at_most: Vec<u64>,
     /// For ages: the subject of the greatest.
     pub oldest: Option<Arc<str>>,
+    /// The distinct values, where asked for.
+    pub distinct: HashSet<i64>,
 }
 
 impl Partial {
@@ -89,6 +115,7 @@ impl Partial {
         } else {
             self.at_most.iter_mut().zip(&other.at_most).for_each(|(ours, theirs)| *ours += theirs);
         }
+        self.distinct.extend(&other.distinct);
     }
 
     fn record(&mut self, value: i64, bounds: &[i64]) {
@@ -106,8 +133,8 @@ pub type Group = Vec<Option<String>>;
 /// The answer has more rows, or takes more work, than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the answer has more than {MAX_ROWS} rows, or more than {MAX_AGES} ages to work out: ask for fewer groups, longer \
-     intervals or a shorter range"
+    "the answer has more than {MAX_ROWS} rows, or more than {MAX_AGES} ages or {MAX_DISTINCT} distinct values to work out: \
+     ask for fewer groups, longer intervals or a shorter range"
 )]
 pub struct TooManyRows;
 
@@ -120,165 +147,241 @@ pub fn collect(
     names: &Names,
     tenant: Symbol,
     plan: &Plan,
-    contacts: &Contacts,
+    gathered: &Gathered,
 ) -> Result<Rows, TooManyRows> {
-    let mut groups = Groups::new(names, plan);
+    let mut groups = Groups::new(names, plan, gathered);
     let mut rows: HashMap<(u32, u32), Vec<Partial>> = HashMap::new();
-    let range = plan.cut.range();
+    let has_business_hours = has_business_hours(view, tenant);
     for (index, part) in plan.parts.iter().enumerate() {
-        let mut partials = Partials { rows: &mut rows, part: index, parts: plan.parts.len(), too_many: false };
+        let partials = Partials { rows: &mut rows, part: index, parts: plan.parts.len(), too_many: false };
+        let clock = if has_business_hours { part.clock } else { Clock::Calendar };
+        let mut collector = Collector { view, tenant, plan, part, clock, groups: &mut groups, partials };
         match part.reduction {
-            Reduction::Count | Reduction::Distribution => {
-                let distribution = part.reduction == Reduction::Distribution;
-                each_standing(view, tenant, part, range, |fact| {
-                    let Some(bucket) = plan.cut.bucket_of(fact.at_ms) else { return };
-                    for group in groups.of(fact.series).iter() {
-                        let Some(partial) = partials.get(*group, bucket) else { return };
-                        partial.count += 1;
-                        if distribution {
-                            partial.record(fact.value, &part.at_most);
-                        }
-                    }
-                });
-            }
-            Reduction::Distinct => {
-                let mut seen: HashSet<(u32, u32, SubjectNumber)> = HashSet::new();
-                each_standing(view, tenant, part, range, |fact| {
-                    let Some(bucket) = plan.cut.bucket_of(fact.at_ms) else { return };
-                    for group in groups.of(fact.series).iter() {
-                        if seen.insert((*group, bucket, fact.subject)) {
-                            let Some(partial) = partials.get(*group, bucket) else { return };
-                            partial.count += 1;
-                        }
-                    }
-                });
-            }
-            Reduction::LevelChange => {
-                // As of an instant includes that instant, so that a step at a boundary belongs to the interval before it.
-                let Range { from_inclusive, to_exclusive } = range;
-                let shifted =
-                    Range { from_inclusive: from_inclusive + 1, to_exclusive: to_exclusive.saturating_add(1) };
-                for measure in &part.measures {
-                    view.netted(tenant, *measure, shifted, |fact| {
-                        let Some(bucket) = plan.cut.bucket_of(fact.at_ms - 1) else { return };
-                        for group in groups.of(fact.series).iter() {
-                            let Some(partial) = partials.get(*group, bucket) else { return };
-                            partial.record(fact.weight.sign(), &[]);
-                        }
-                    });
-                }
-            }
-            Reduction::FirstContact => each_standing(view, tenant, part, range, |fact| {
-                let Some(bucket) = plan.cut.bucket_of(fact.at_ms) else { return };
-                if contacts.again(fact.value, fact.at_ms) {
-                    return;
-                }
-                for group in groups.of(fact.series).iter() {
-                    let Some(partial) = partials.get(*group, bucket) else { return };
-                    partial.count += 1;
-                }
+            Reduction::Count => collector.standing(|partial, _| partial.count += 1),
+            Reduction::Distribution => collector.standing(|partial, fact| {
+                partial.count += 1;
+                partial.record(fact.value, &part.at_most);
             }),
-            Reduction::Level | Reduction::LevelAge => levels(view, tenant, part, plan, &mut groups, &mut partials),
+            Reduction::NotFollowed => {
+                let by = followed_by(part);
+                collector.standing(|partial, fact| {
+                    let is_followed = gathered.followed(by, fact, view.global(fact.subject));
+                    partial.count += i64::from(!is_followed);
+                });
+            }
+            Reduction::Distinct => collector.subjects(1),
+            Reduction::Repeated => collector.subjects(2),
+            Reduction::DistinctValues => collector.distinct_values(),
+            Reduction::LevelChange => collector.level_change(),
+            Reduction::Level | Reduction::LevelAge => {
+                collector.levels(plan.cut.ends().collect::<Vec<_>>().into_iter());
+            }
+            Reduction::LevelAtStart => {
+                let starts: Vec<_> = plan.cut.starts().map(|(start_ms, bucket)| (start_ms - 1, bucket)).collect();
+                collector.levels(starts.into_iter());
+            }
+            Reduction::Time => collector.time(),
         }
-        if partials.too_many {
+        if collector.partials.too_many {
             return Err(TooManyRows);
         }
     }
     Ok(rows.into_iter().map(|((group, bucket), partials)| ((groups.named(group), bucket), partials)).collect())
 }
 
-/// When customers made contact, over all partitions: a conversation and the customer's next one may live apart.
-///
-/// Gathered from every partition before any of them is collected, so that each collects against all.
-#[derive(Debug, Default)]
-pub struct Contacts {
-    /// The instants of each contact, sorted.
-    instants: HashMap<i64, Vec<i64>>,
+fn has_business_hours(view: &View, tenant: Symbol) -> bool {
+    let mut count = 0;
+    let at = Range::up_to_inclusive(Timestamp::MIN.millis());
+    view.standing(tenant, ColumnKey::of(Measure::BusinessHours), at, |_| count += 1);
+    count > 0
 }
 
-impl Contacts {
-    /// The contacts that could undo a first contact resolution the plan asks for; none when it asks for none.
-    #[must_use]
-    pub fn gather<'a>(views: impl Iterator<Item = &'a View>, tenant: Symbol, plan: &Plan) -> Self {
-        let mut contacts = Self::default();
-        if plan.parts.iter().all(|part| part.reduction != Reduction::FirstContact) {
-            return contacts;
-        }
-        let Range { from_inclusive, to_exclusive } = plan.cut.range();
-        let to_exclusive = to_exclusive.saturating_add(FIRST_CONTACT_WINDOW_MS);
-        for view in views {
-            view.standing(tenant, Measure::Contact, Range { from_inclusive, to_exclusive }, |fact| {
-                contacts.instants.entry(fact.value).or_default().push(fact.at_ms);
+/// Collects one part.
+struct Collector<'a, 'b> {
+    view: &'a View,
+    tenant: Symbol,
+    plan: &'a Plan,
+    part: &'a Part,
+    clock: Clock,
+    groups: &'b mut Groups<'a>,
+    partials: Partials<'b>,
+}
+
+impl Collector<'_, '_> {
+    fn keys(&self) -> impl Iterator<Item = ColumnKey> {
+        let (anchor, clock) = (self.part.anchor, self.clock);
+        self.part.measures.iter().map(move |measure| ColumnKey { measure: *measure, anchor, clock })
+    }
+
+    /// Sees every fact that stands, once for each of its groups.
+    fn each(&mut self, mut see: impl FnMut(&mut Partials, u32, u32, &StoredFact)) {
+        let (cut, filter) = (&self.plan.cut, &self.part.filter);
+        let keys: Vec<ColumnKey> = self.keys().collect();
+        for key in keys {
+            self.view.standing(self.tenant, key, cut.range(), |fact| {
+                let Some(bucket) = cut.bucket_of(fact.at_ms) else { return };
+                for group in self.groups.of(fact.series, filter).iter() {
+                    see(&mut self.partials, *group, bucket, &fact);
+                }
             });
         }
-        for instants in contacts.instants.values_mut() {
-            instants.sort_unstable();
-        }
-        contacts
     }
 
-    /// Whether this contact was made again after an instant, within the window.
-    fn again(&self, contact: i64, after_ms: i64) -> bool {
-        let Some(instants) = self.instants.get(&contact) else { return false };
-        let next = instants.partition_point(|at_ms| *at_ms <= after_ms);
-        instants.get(next).is_some_and(|at_ms| at_ms - after_ms <= FIRST_CONTACT_WINDOW_MS)
+    fn standing(&mut self, add: impl Fn(&mut Partial, &StoredFact)) {
+        self.each(|partials, group, bucket, fact| {
+            if let Some(partial) = partials.get(group, bucket) {
+                add(partial, fact);
+            }
+        });
     }
-}
 
-fn each_standing(view: &View, tenant: Symbol, part: &Part, range: Range, mut see: impl FnMut(StoredFact)) {
-    for measure in &part.measures {
-        view.standing(tenant, *measure, range, &mut see);
+    /// The number of subjects with at least so many facts.
+    fn subjects(&mut self, at_least: u32) {
+        let mut seen: HashMap<(u32, u32, SubjectNumber), u32> = HashMap::new();
+        self.each(|partials, group, bucket, fact| {
+            let count = seen.entry((group, bucket, fact.subject)).or_default();
+            *count += 1;
+            if *count == at_least
+                && let Some(partial) = partials.get(group, bucket)
+            {
+                partial.count += 1;
+            }
+        });
     }
-}
 
-/// Sums a level up to the end of each interval; the instant of the end counts, so that it is "as of" then.
-fn levels(view: &View, tenant: Symbol, part: &Part, plan: &Plan, groups: &mut Groups, partials: &mut Partials) {
-    let mut facts: Vec<StoredFact> = Vec::new();
-    let until = Range::up_to_inclusive(plan.cut.range().to_exclusive);
-    for measure in &part.measures {
-        view.facts(tenant, *measure, until, |fact| facts.push(fact));
+    fn distinct_values(&mut self) {
+        let mut count = 0;
+        self.each(|partials, group, bucket, fact| {
+            if count > MAX_DISTINCT {
+                partials.too_many = true;
+            } else if let Some(partial) = partials.get(group, bucket) {
+                count += usize::from(partial.distinct.insert(fact.value));
+            }
+        });
     }
-    facts.sort_by_key(|fact| fact.at_ms);
-    let mut facts = facts.into_iter().peekable();
-    // What makes up the level: how often each subject stands with each value in each group; and how many there are.
-    let mut net: HashMap<(u32, SubjectNumber, i64), i64> = HashMap::new();
-    let mut counts: HashMap<u32, i64> = HashMap::new();
-    let mut aged = 0;
-    for (end_ms, bucket) in plan.cut.ends() {
-        while let Some(fact) = facts.next_if(|fact| fact.at_ms <= end_ms) {
-            for group in groups.of(fact.series).iter() {
-                let key = (*group, fact.subject, fact.value);
-                let level = net.entry(key).or_default();
-                *level += fact.weight.sign();
-                if *level == 0 {
-                    net.remove(&key);
+
+    /// Sees the steps of levels within a range, pairs of a step and its inverse left out.
+    fn steps(&mut self, range: Range, mut see: impl FnMut(&mut Partials, u32, &StoredFact)) {
+        let filter = &self.part.filter;
+        let keys: Vec<ColumnKey> = self.keys().collect();
+        for key in keys {
+            self.view.netted(self.tenant, key, range, |fact| {
+                for group in self.groups.of(fact.series, filter).iter() {
+                    see(&mut self.partials, *group, &fact);
                 }
-                *counts.entry(*group).or_default() += fact.weight.sign();
+            });
+        }
+    }
+
+    fn level_change(&mut self) {
+        // As of an instant includes that instant, so that a step at a boundary belongs to the interval before it.
+        let cut = &self.plan.cut;
+        let Range { from_inclusive, to_exclusive } = cut.range();
+        let shifted = Range { from_inclusive: from_inclusive + 1, to_exclusive: to_exclusive.saturating_add(1) };
+        self.steps(shifted, |partials, group, fact| {
+            if let Some(bucket) = cut.bucket_of(fact.at_ms - 1)
+                && let Some(partial) = partials.get(group, bucket)
+            {
+                partial.record(fact.weight.sign(), &[]);
+            }
+        });
+    }
+
+    /// The steps up to an instant, by time.
+    fn steps_until(&mut self, to_inclusive: i64) -> Vec<(u32, StoredFact)> {
+        let mut steps = Vec::new();
+        self.steps(Range::up_to_inclusive(to_inclusive), |_, group, fact| steps.push((group, *fact)));
+        steps.sort_by_key(|(_, fact)| fact.at_ms);
+        steps
+    }
+
+    /// The level as of some instants, ascending, each with its bucket; an instant itself counts.
+    fn levels(&mut self, instants: impl ExactSizeIterator<Item = (i64, u32)>) {
+        let mut steps = self.steps_until(self.plan.cut.range().to_exclusive).into_iter().peekable();
+        let with_ages = self.part.reduction == Reduction::LevelAge;
+        // What makes up the level: how often each subject stands with each value in each group; and how many there are.
+        let mut net: HashMap<(u32, SubjectNumber, i64), i64> = HashMap::new();
+        let mut counts: HashMap<u32, i64> = HashMap::new();
+        let mut aged = 0;
+        for (at_ms, bucket) in instants {
+            while let Some((group, fact)) = steps.next_if(|(_, fact)| fact.at_ms <= at_ms) {
+                *counts.entry(group).or_default() += fact.weight.sign();
+                if with_ages {
+                    let key = (group, fact.subject, fact.value);
+                    let level = net.entry(key).or_default();
+                    *level += fact.weight.sign();
+                    if *level == 0 {
+                        net.remove(&key);
+                    }
+                }
+            }
+            for (group, count) in counts.iter().filter(|(_, count)| **count != 0) {
+                let Some(partial) = self.partials.get(*group, bucket) else { return };
+                partial.count += count;
+            }
+            aged += net.len();
+            if aged > MAX_AGES {
+                self.partials.too_many = true;
+                return;
+            }
+            for (group, subject, value) in net.keys() {
+                let Some(partial) = self.partials.get(*group, bucket) else { return };
+                let age_ms = at_ms - value;
+                let oldest = partial.distribution.max();
+                partial.record(age_ms, &self.part.at_most);
+                let subject = || self.view.subject(*subject);
+                if oldest.is_none_or(|oldest| age_ms > oldest) {
+                    partial.oldest = subject();
+                } else if oldest == Some(age_ms) {
+                    // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
+                    partial.oldest = partial.oldest.take().min(subject());
+                }
             }
         }
-        for (group, count) in counts.iter().filter(|(_, count)| **count != 0) {
-            let Some(partial) = partials.get(*group, bucket) else { return };
-            partial.count += count;
-        }
-        if part.reduction == Reduction::Level {
-            continue;
-        }
-        aged += net.len();
-        if aged > MAX_AGES {
-            partials.too_many = true;
-            return;
-        }
-        for (group, subject, value) in net.keys() {
-            let Some(partial) = partials.get(*group, bucket) else { return };
-            let age_ms = end_ms - value;
-            let oldest = partial.distribution.max();
-            partial.record(age_ms, &part.at_most);
-            let subject = || view.subject(*subject);
-            if oldest.is_none_or(|oldest| age_ms > oldest) {
-                partial.oldest = subject();
-            } else if oldest == Some(age_ms) {
-                // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
-                partial.oldest = partial.oldest.take().min(subject());
+    }
+
+    /// The area under levels, interval by interval, up to now.
+    fn time(&mut self) {
+        let Range { to_exclusive, .. } = self.plan.cut.range();
+        let now_ms = self.plan.now.millis();
+        let mut steps = self.steps_until(to_exclusive.min(now_ms)).into_iter().peekable();
+        // For each group, what the levels add up to and how many stretches are open.
+        let mut running: HashMap<u32, (i64, i64)> = HashMap::new();
+        let intervals: Vec<(i64, i64, u32)> = self
+            .plan
+            .cut
+            .starts()
+            .zip(self.plan.cut.ends())
+            .map(|((from, bucket), (to, _))| (from, to, bucket))
+            .collect();
+        for (start_ms, end_ms, bucket) in intervals {
+            let end_ms = end_ms.min(now_ms);
+            if end_ms <= start_ms {
+                return;
+            }
+            let mut within: Vec<(u32, StoredFact)> = Vec::new();
+            while let Some((group, fact)) = steps.next_if(|(_, fact)| fact.at_ms < end_ms) {
+                if fact.at_ms > start_ms {
+                    within.push((group, fact));
+                    continue;
+                }
+                let (level, open) = running.entry(group).or_default();
+                *level += fact.weight.sign() * fact.value;
+                *open += fact.weight.sign();
+            }
+            for (group, (level, open)) in running.iter().filter(|(_, (level, open))| (*level, *open) != (0, 0)) {
+                let Some(partial) = self.partials.get(*group, bucket) else { return };
+                partial.count += open;
+                partial.distribution.add_to_sum(i128::from(*level) * i128::from(end_ms - start_ms));
+            }
+            for (group, fact) in within {
+                let Some(partial) = self.partials.get(group, bucket) else { return };
+                let weight = fact.weight.sign() * fact.value;
+                partial.count += i64::from(fact.weight.sign() > 0);
+                partial.distribution.add_to_sum(i128::from(weight) * i128::from(end_ms - fact.at_ms));
+                let (level, open) = running.entry(group).or_default();
+                *level += weight;
+                *open += fact.weight.sign();
             }
         }
     }
@@ -302,83 +405,4 @@ impl Partials<'_> {
         let row = self.rows.entry((group, bucket)).or_insert_with(|| vec![Partial::default(); self.parts]);
         row.get_mut(self.part)
     }
-}
-
-/// Which groups each series belongs to: none when the filter leaves it out, several when grouped by tag.
-struct Groups<'a> {
-    names: &'a Names,
-    filter: &'a Filter,
-    group_by: &'a [Dimension],
-    of_series: HashMap<SeriesId, Rc<[u32]>>,
-    numbers: HashMap<Box<[Option<Symbol>]>, u32>,
-    keys: Vec<Box<[Option<Symbol>]>>,
-}
-
-impl<'a> Groups<'a> {
-    fn new(names: &'a Names, plan: &'a Plan) -> Self {
-        Self {
-            names,
-            filter: &plan.filter,
-            group_by: &plan.group_by,
-            of_series: HashMap::new(),
-            numbers: HashMap::new(),
-            keys: Vec::new(),
-        }
-    }
-
-    fn of(&mut self, series: SeriesId) -> Rc<[u32]> {
-        if let Some(groups) = self.of_series.get(&series) {
-            return Rc::clone(groups);
-        }
-        let groups: Rc<[u32]> = match self.names.values(series) {
-            Some(values) if passes(self.filter, values, self.names) => self.number(values).into(),
-            Some(_) | None => Rc::default(),
-        };
-        self.of_series.insert(series, Rc::clone(&groups));
-        groups
-    }
-
-    fn number(&mut self, values: &DimensionValues) -> Vec<u32> {
-        let mut keys: Vec<Vec<Option<Symbol>>> = vec![Vec::new()];
-        for dimension in self.group_by {
-            let choices = match dimension {
-                Dimension::Tag if values.tags().is_empty() => vec![None],
-                Dimension::Tag => values.tags().iter().copied().map(Some).collect(),
-                single => vec![value_of(values, single, self.names)],
-            };
-            keys = keys
-                .into_iter()
-                .flat_map(|key| choices.iter().map(move |choice| [key.as_slice(), &[*choice]].concat()))
-                .collect();
-        }
-        keys.into_iter()
-            .map(|key| {
-                let next = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-                *self.numbers.entry(key.into()).or_insert_with_key(|key| {
-                    self.keys.push(key.clone());
-                    next
-                })
-            })
-            .collect()
-    }
-
-    fn named(&self, group: u32) -> Group {
-        let key = self.keys.get(group as usize).map(Box::as_ref).unwrap_or_default();
-        key.iter().map(|value| value.map(|symbol| self.names.text(symbol).to_owned())).collect()
-    }
-}
-
-/// The value of a single-valued dimension.
-fn value_of(values: &DimensionValues, dimension: &Dimension, names: &Names) -> Option<Symbol> {
-    match dimension {
-        Dimension::Custom(attribute) => values.custom(names.find_symbol(attribute.key())?),
-        standard => values.get(standard),
-    }
-}
-
-fn passes(filter: &Filter, values: &DimensionValues, names: &Names) -> bool {
-    filter.matches(&|dimension: &Dimension, test: &dyn Fn(&str) -> bool| match dimension {
-        Dimension::Tag => values.tags().iter().any(|tag| test(names.text(*tag))),
-        single => value_of(values, single, names).is_some_and(|value| test(names.text(value))),
-    })
 }

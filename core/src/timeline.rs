@@ -47,17 +47,11 @@ impl Timeline {
             }
             self.index.insert(event.id.clone(), event.time);
         }
-        let changes_others = match &event.payload {
-            Payload::Retracted(id) => {
-                self.retracted.insert(id.clone());
-                true
-            }
-            Payload::SentimentScored { .. } => true,
-            Payload::Opened(_) => !self.events.is_empty(),
-            Payload::StatusChanged { .. }
-            | Payload::Assigned { .. }
-            | Payload::Updated(_)
-            | Payload::MessageCreated { .. } => self.retracted.contains(&event.id),
+        let changes_others = if let Payload::Retracted(id) = &event.payload {
+            self.retracted.insert(id.clone());
+            true
+        } else {
+            self.retracted.contains(&event.id)
         };
         let last = self.insert(event, names);
         if last && !changes_others { Added::Last } else { Added::Within }
@@ -85,19 +79,22 @@ impl Timeline {
         last
     }
 
-    /// The events that count, in order: neither retracted nor retractions.
-    pub fn active(&self, names: &Names) -> Vec<&Event> {
-        in_order(self.events.iter().filter(|event| !self.retracted.contains(&event.id)), names)
+    /// The events that count, in no order: neither retracted nor retractions.
+    pub fn active(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(|event| event.payload.takes_back().is_none() && !self.retracted.contains(&event.id))
     }
 
-    /// The events that counted, in their order then, before the event `new` was added.
-    pub fn active_before<'a>(&'a self, new: &EventId, names: &Names) -> Vec<&'a Event> {
-        let newly_retracted = self
-            .find(new)
-            .and_then(takes_back)
-            .filter(|target| !self.events.iter().any(|event| event.id != *new && takes_back(event) == Some(target)));
-        let active = |id: &EventId| newly_retracted == Some(id) || !self.retracted.contains(id);
-        in_order(self.events.iter().filter(|event| event.id != *new && active(&event.id)), names)
+    /// The events that counted before the event `new` was added, in no order.
+    pub fn active_before<'a>(&'a self, new: &EventId) -> impl Iterator<Item = &'a Event> {
+        let newly_retracted = self.find(new).and_then(|event| event.payload.takes_back()).filter(|target| {
+            let takes_it_back = |event: &Event| event.payload.takes_back() == Some(target);
+            !self.events.iter().any(|event| event.id != *new && takes_it_back(event))
+        });
+        let new = new.clone();
+        self.events.iter().filter(move |event| {
+            let active = newly_retracted == Some(&event.id) || !self.retracted.contains(&event.id);
+            event.payload.takes_back().is_none() && event.id != new && active
+        })
     }
 
     /// The last event, retracted or not.
@@ -119,16 +116,20 @@ impl Timeline {
     }
 }
 
-/// Events sorted by time, retractions left out, in their order: among those of one instant by sequence where both have
-/// one, else by id.
+/// Events in their order: by time, among those of one instant by sequence where both have one, else by id.
 ///
 /// That rule alone is no total order (an event without a sequence can stand both before and after a pair of others).
 /// Merging those with and those without a sequence by id follows it wherever it is one, and is a function of the set of
 /// events that count everywhere.
-fn in_order<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> Vec<&'a Event> {
-    let events: Vec<&Event> = events.filter(|event| takes_back(event).is_none()).collect();
+pub fn in_order<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> Vec<&'a Event> {
+    let mut events: Vec<&Event> = events.collect();
+    events.sort_by_key(|event| event.time);
     let mut ordered = Vec::with_capacity(events.len());
     for instant in events.chunk_by(|a, b| a.time == b.time) {
+        if let [only] = instant {
+            ordered.push(*only);
+            continue;
+        }
         let (mut numbered, mut others): (Vec<&Event>, Vec<&Event>) =
             instant.iter().partition(|event| event.sequence.is_some());
         numbered.sort_by(|a, b| compare(a, b, names));
@@ -152,19 +153,6 @@ fn compare(a: &Event, b: &Event, names: &Names) -> Ordering {
     sequences.then_with(|| a.id.id.cmp(&b.id.id)).then_with(|| names.text(source(a)).cmp(names.text(source(b))))
 }
 
-/// The event that this one takes back.
-fn takes_back(event: &Event) -> Option<&EventId> {
-    match &event.payload {
-        Payload::Retracted(target) => Some(target),
-        Payload::Opened(_)
-        | Payload::StatusChanged { .. }
-        | Payload::Assigned { .. }
-        | Payload::Updated(_)
-        | Payload::MessageCreated { .. }
-        | Payload::SentimentScored { .. } => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +174,7 @@ mod tests {
     }
 
     fn ids(timeline: &Timeline, names: &Names) -> String {
-        timeline.active(names).iter().map(|event| &*event.id.id).collect::<Vec<_>>().join(" ")
+        in_order(timeline.active(), names).iter().map(|event| &*event.id.id).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

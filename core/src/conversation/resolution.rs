@@ -1,15 +1,23 @@
 //! Statuses, episodes and owners.
 
-use super::{Conversation, FIRST_CONTACT_WINDOW_MS, Progress, Resolution, Spent};
+use super::{Conversation, FIRST_CONTACT_WINDOW_MS, Progress, Resolution};
 use crate::dimension::Dimension;
 use crate::event::{Actor, Assignee, AssignmentReason, Status};
-use crate::fact::{Facts, Measure};
+use crate::fact::{Anchor, Facts, Lasted, Measure};
+use crate::rules::TargetKind;
 use crate::series::{DimensionValues, Symbol};
 use crate::time::Timestamp;
 
 impl Conversation {
     /// The conversation entered a status.
-    pub(super) fn enter(&mut self, status: Status, actor: Actor, at: Timestamp, facts: &mut Facts) {
+    pub(super) fn enter(
+        &mut self,
+        status: Status,
+        merged_into: Option<&str>,
+        actor: Actor,
+        at: Timestamp,
+        facts: &mut Facts,
+    ) {
         let to = match status {
             Status::Open => Progress::Open,
             Status::Pending => Progress::Pending,
@@ -17,6 +25,10 @@ impl Conversation {
             Status::Resolved | Status::Closed => Progress::Resolved,
             Status::Merged | Status::Deleted | Status::Spam => {
                 self.excluded = true;
+                self.merged_into = merged_into.filter(|_| status == Status::Merged).map(Into::into);
+                if status != Status::Spam {
+                    self.cancel_wait(at, facts);
+                }
                 return;
             }
         };
@@ -24,27 +36,43 @@ impl Conversation {
             (Progress::Resolved, Progress::Resolved) => {}
             (_, Progress::Resolved) => self.resolve(actor, at, facts),
             (Progress::Resolved, _) => {
-                self.excluded = false;
+                self.restore();
                 self.reopen(to, at, facts);
             }
             (_, _) => {
-                self.excluded = false;
-                self.spend_until(at);
+                self.restore();
+                let since = self.spans.last().map_or(at, |(since, _)| at.max(*since));
+                self.spans.push((since, to));
                 self.progress = to;
+                self.pause_promises(at, facts);
             }
         }
     }
 
-    /// Adds the time since the last change to the episode's account.
-    fn spend_until(&mut self, at: Timestamp) {
-        let ms = at.millis_since(self.progress_since).max(0);
-        match self.progress {
-            Progress::Open => self.spent.open += ms,
-            Progress::Pending => self.spent.pending += ms,
-            Progress::OnHold => self.spent.on_hold += ms,
-            Progress::Resolved => {}
+    /// The customer waits no longer, though nobody answered.
+    fn cancel_wait(&mut self, at: Timestamp, facts: &mut Facts) {
+        self.end_wait(at, facts);
+        self.cancel_promises_of_waits(at, facts);
+        self.waiting_for_bot_since = None;
+    }
+
+    fn restore(&mut self) {
+        self.excluded = false;
+        self.merged_into = None;
+    }
+
+    /// How long the running episode has been in any of some states.
+    fn spent_in(&self, states: &[Progress], until: Timestamp, facts: &Facts) -> Lasted {
+        let ends = self.spans.iter().skip(1).map(|(since, _)| *since).chain([until]);
+        let mut spent = Lasted { calendar_ms: 0, business_ms: 0 };
+        for ((since, state), end) in self.spans.iter().zip(ends) {
+            if states.contains(state) {
+                let lasted = facts.rules().lasted(*since, end, self.values.get(&Dimension::Team));
+                spent.calendar_ms += lasted.calendar_ms;
+                spent.business_ms += lasted.business_ms;
+            }
         }
-        self.progress_since = self.progress_since.max(at);
+        spent
     }
 
     fn resolve(&mut self, actor: Actor, at: Timestamp, facts: &mut Facts) {
@@ -54,40 +82,40 @@ impl Conversation {
             Actor::Customer | Actor::Bot(_) | Actor::Automation | Actor::Campaign | Actor::System => None,
         };
         let series = self.credited_to(agent, facts);
-        let opened_at = self.opened_at;
-        self.spend_until(at);
-        let mut both = |measure, measure_at_start, ms| {
-            [facts.state(measure, at, series, ms), facts.state(measure_at_start, opened_at, series, ms)]
+        let (opened_at, episode_start) = (self.opened_at, self.episode_start);
+        let episode = self.lasted(episode_start, at, facts);
+        let paused = self.spent_in(&[Progress::Pending, Progress::OnHold], at, facts);
+        let net = Lasted {
+            calendar_ms: (episode.calendar_ms - paused.calendar_ms).max(0),
+            business_ms: (episode.business_ms - paused.business_ms).max(0),
         };
-
-        let since_opening_ms = self.elapsed(opened_at, at);
-        let episode_ms = self.elapsed(self.episode_start, at);
-        let paused_ms = self.spent.pending + self.spent.on_hold;
-        both(Measure::Resolution, Measure::ResolutionAtStart, episode_ms);
-        both(Measure::NetResolution, Measure::NetResolutionAtStart, (episode_ms - paused_ms).max(0));
-        both(Measure::RequesterWait, Measure::RequesterWaitAtStart, self.spent.open + self.spent.on_hold);
+        let waiting = self.spent_in(&[Progress::Open, Progress::OnHold], at, facts);
+        for (measure, lasted) in
+            [(Measure::Resolution, episode), (Measure::NetResolution, net), (Measure::RequesterWait, waiting)]
+        {
+            facts.lasted(measure, Anchor::Completion, at, series, lasted);
+            facts.lasted(measure, Anchor::Start, opened_at, series, lasted);
+        }
         self.reached_human |= matches!(actor, Actor::Agent(_));
         if self.reached_human {
-            let from = self.first_handoff.unwrap_or(opened_at).max(self.episode_start);
-            let human_ms = self.elapsed(from, at);
-            both(Measure::HumanResolution, Measure::HumanResolutionAtStart, human_ms);
+            let from = self.first_handoff.unwrap_or(opened_at).max(episode_start);
+            self.duration(Measure::HumanResolution, (from, at), opened_at, series, facts);
         }
         if !self.resolved_before {
-            both(Measure::FirstResolution, Measure::FirstResolutionAtStart, since_opening_ms);
+            self.duration(Measure::FirstResolution, (opened_at, at), opened_at, series, facts);
         }
-        let mut taken_back_by_reopening =
-            Vec::from(both(Measure::FullResolution, Measure::FullResolutionAtStart, since_opening_ms));
-        taken_back_by_reopening.push(facts.state(Measure::ResolvedReplies, at, series, self.replies));
-        taken_back_by_reopening.push(facts.state(Measure::ResolvedAtStart, opened_at, self.series_at_opening, 0));
-
-        if self.replies <= 1 && !self.transferred && !self.reopened_soon {
-            let contact = self.contact(facts).unwrap_or(0);
-            taken_back_by_reopening.push(facts.state(Measure::FirstContact, at, series, contact));
+        let taken_back_from = facts.len();
+        self.duration(Measure::FullResolution, (opened_at, at), opened_at, series, facts);
+        facts.state(Measure::ResolvedReplies, at, series, self.replies);
+        facts.state_at_start(Measure::ResolvedNow, opened_at, self.series_at_opening, 0);
+        if self.replies <= 1 && self.connected_legs <= 1 && !self.transferred && !self.reopened_soon {
+            facts.state(Measure::FirstContact, at, series, self.contact(facts).unwrap_or(0));
         }
+        let taken_back_by_reopening = facts.since(taken_back_from).to_vec();
 
         facts.lower(Measure::Backlog, self.level_at(at), self.backlog_series, opened_at.millis());
-        self.end_wait(at, facts);
-        self.waiting_for_bot_since = None;
+        self.cancel_wait(at, facts);
+        self.fulfil_promises(TargetKind::Resolution, agent, at, facts);
         self.progress = Progress::Resolved;
         self.resolved_before = true;
         self.resolution = Some(Resolution { at, series, agent, taken_back_by_reopening });
@@ -106,8 +134,41 @@ impl Conversation {
         self.backlog_series = self.series;
         self.episode_start = at;
         self.progress = to;
-        self.progress_since = at;
-        self.spent = Spent::default();
+        self.spans = vec![(at, to)];
+        self.promise(TargetKind::Resolution, at, facts);
+        self.pause_promises(at, facts);
+    }
+
+    /// A bot has written or was given the conversation.
+    pub(super) fn bot_takes_part(&mut self, at: Timestamp, facts: &mut Facts) {
+        if self.bot_since.is_some() {
+            return;
+        }
+        self.bot_since = Some(at);
+        facts.state(Measure::BotTookPart, at, self.series, 0);
+        facts.state_at_start(Measure::BotTookPart, self.opened_at, self.series_at_opening, 0);
+        if self.first_handoff.is_some() {
+            self.hand_over(at, facts);
+        }
+    }
+
+    fn hand_over(&mut self, at: Timestamp, facts: &mut Facts) {
+        facts.state(Measure::HandedOver, at, self.series, 0);
+        facts.state_at_start(Measure::HandedOver, self.opened_at, self.series_at_opening, 0);
+    }
+
+    /// Counts the conversation as solved by a bot as long as it is.
+    pub(super) fn contain(&mut self, facts: &mut Facts) {
+        if self.bot_since.is_none() {
+            return;
+        }
+        let without_human = self.first_handoff.is_none() && self.replies == 0 && self.connected_legs == 0;
+        let mut now = facts.fresh();
+        if let Some(resolution) = self.resolution.as_ref().filter(|_| without_human) {
+            now.state(Measure::Contained, resolution.at, resolution.series, 0);
+            now.state_at_start(Measure::Contained, self.opened_at, self.series_at_opening, 0);
+        }
+        self.contained.become_now(now, facts);
     }
 
     /// The conversation was given to somebody; `before` are the dimension values until then.
@@ -121,9 +182,17 @@ impl Conversation {
     ) {
         let to_humans = matches!(to, Assignee::Team(_) | Assignee::Agent { .. });
         if to_humans && (self.owned_by_bot || reason == AssignmentReason::Handoff) {
-            self.first_handoff.get_or_insert(at);
+            if self.first_handoff.is_none() {
+                self.first_handoff = Some(at);
+                if self.bot_since.is_some() {
+                    self.hand_over(at, facts);
+                }
+            }
             self.last_handoff = Some(at);
             self.reached_human = true;
+        }
+        if matches!(to, Assignee::Bot(_)) {
+            self.bot_takes_part(at, facts);
         }
         self.owned_by_bot = matches!(to, Assignee::Bot(_));
         match to {
@@ -136,10 +205,15 @@ impl Conversation {
         self.reached_human = true;
         if !self.assigned_to_agent_before {
             self.assigned_to_agent_before = true;
-            let assignment_ms = self.elapsed(self.opened_at, at);
-            facts.state(Measure::Assignment, at, self.series, assignment_ms);
-            facts.state(Measure::AssignmentAtStart, self.opened_at, self.series, assignment_ms);
+            let opened_at = self.opened_at;
+            self.duration(Measure::Assignment, (opened_at, at), opened_at, self.series, facts);
         }
+        self.own(agent, before, at, facts);
+        self.to_reply = Some((agent, at));
+    }
+
+    /// An agent has the conversation now; `before` are the dimension values until then.
+    pub(super) fn own(&mut self, agent: Symbol, before: &DimensionValues, at: Timestamp, facts: &mut Facts) {
         // The owner changes from agent to agent, whatever queues lie between: one transfer, however often it is routed.
         if let Some(from) = self.last_agent.filter(|from| *from != agent) {
             let series = facts.series(&before.with(&Dimension::Agent, Some(from)));
@@ -147,6 +221,5 @@ impl Conversation {
             self.transferred = true;
         }
         self.last_agent = Some(agent);
-        self.to_reply = Some((agent, at));
     }
 }

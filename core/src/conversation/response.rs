@@ -3,7 +3,8 @@
 use super::{Conversation, Wait};
 use crate::dimension::Dimension;
 use crate::event::{Actor, Initiator, Sentiment, Visibility};
-use crate::fact::{Facts, Measure};
+use crate::fact::{Anchor, Facts, Measure};
+use crate::rules::TargetKind;
 use crate::series::Symbol;
 use crate::time::Timestamp;
 
@@ -43,10 +44,9 @@ impl Conversation {
             Actor::Agent(agent) => self.reply(agent, quick_reply, at, facts),
             Actor::Bot(_) => {
                 facts.state(Measure::BotMessage, at, self.series, 0);
+                self.bot_takes_part(at, facts);
                 if let Some(since) = self.waiting_for_bot_since.take() {
-                    let wait_ms = self.elapsed(since, at);
-                    facts.state(Measure::BotResponse, at, self.series, wait_ms);
-                    facts.state(Measure::BotResponseAtStart, since, self.series, wait_ms);
+                    self.duration(Measure::BotResponse, (since, at), since, self.series, facts);
                 }
             }
             Actor::Unnamed | Actor::Automation | Actor::Campaign | Actor::System => {
@@ -62,9 +62,12 @@ impl Conversation {
             return;
         }
         facts.state(Measure::WaitStarted, at, self.series, 0);
-        facts.state(Measure::Unanswered, at, self.series, at.millis());
+        facts.state(Measure::Unanswered, self.level_at(at), self.series, at.millis());
         let open = facts.state(Measure::WaitOpen, at, self.series, at.millis());
         self.wait = Some(Wait { since: at, series_at_start: self.series, series: self.series, open });
+        let kind = if self.waited_before { TargetKind::NextResponse } else { TargetKind::FirstResponse };
+        self.waited_before = true;
+        self.promise(kind, at, facts);
     }
 
     /// The open wait, if there is one, is over.
@@ -86,19 +89,24 @@ impl Conversation {
             series
         };
         facts.state(Measure::MessageSent, at, series_of_message, 0);
+        if let Some(customer) = self.customer_number() {
+            facts.state(Measure::CustomerServed, at, series, customer);
+        }
         self.replies += 1;
         self.reached_human = true;
         self.waiting_for_bot_since = None;
 
         let answered = self.end_wait(at, facts);
         if let Some(wait) = answered {
-            let wait_ms = self.elapsed(wait.since, at);
-            facts.state(Measure::WaitAnswered, at, series, wait_ms);
-            facts.state(Measure::WaitAnsweredAtStart, wait.since, wait.series_at_start, wait_ms);
+            let lasted = self.lasted(wait.since, at, facts);
+            facts.lasted(Measure::WaitAnswered, Anchor::Completion, at, series, lasted);
+            facts.lasted(Measure::WaitAnswered, Anchor::Start, wait.since, wait.series_at_start, lasted);
             if self.wait_answered_before {
-                facts.state(Measure::NextReply, at, series, wait_ms);
-                facts.state(Measure::NextReplyAtStart, wait.since, series, wait_ms);
+                facts.lasted(Measure::NextReply, Anchor::Completion, at, series, lasted);
+                facts.lasted(Measure::NextReply, Anchor::Start, wait.since, series, lasted);
             }
+            self.fulfil_promises(TargetKind::FirstResponse, agent, at, facts);
+            self.fulfil_promises(TargetKind::NextResponse, agent, at, facts);
         }
         self.wait_answered_before |= answered.is_some();
         let first_response_from = match self.initiator {
@@ -107,21 +115,15 @@ impl Conversation {
         };
         if let Some(from) = first_response_from.filter(|_| !self.first_response_given) {
             self.first_response_given = true;
-            let response_ms = self.elapsed(from, at);
-            facts.state(Measure::FirstResponse, at, series, response_ms);
-            facts.state(Measure::FirstResponseAtStart, self.opened_at, series, response_ms);
+            self.duration(Measure::FirstResponse, (from, at), self.opened_at, series, facts);
         }
         if let Some(handoff) = self.last_handoff.filter(|_| self.replies == 1) {
-            let response_ms = self.elapsed(handoff, at);
-            facts.state(Measure::HandoffResponse, at, series, response_ms);
-            facts.state(Measure::HandoffResponseAtStart, self.opened_at, series, response_ms);
+            self.duration(Measure::HandoffResponse, (handoff, at), self.opened_at, series, facts);
         }
         if let Some((assigned, since)) = self.to_reply.filter(|(assigned, _)| Some(*assigned) == agent) {
             self.to_reply = None;
-            let response_ms = self.elapsed(since, at);
             let series = self.credited_to(Some(assigned), facts);
-            facts.state(Measure::AgentFirstResponse, at, series, response_ms);
-            facts.state(Measure::AgentFirstResponseAtStart, self.opened_at, series, response_ms);
+            self.duration(Measure::AgentFirstResponse, (since, at), self.opened_at, series, facts);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Resolution: how long it takes to solve, and how well it lasts.
 
-use super::{Basis, CONTRACT, Formula, Metric, Term, Unit};
+use super::{Basis, CONTRACT, Formula, Metric, Term, Unit, both, ratio};
 use crate::fact::Measure;
 
 pub(super) const METRICS: &[Metric] = &[
@@ -9,12 +9,10 @@ pub(super) const METRICS: &[Metric] = &[
         unit: Unit::Milliseconds,
         description: "Time from a conversation's opening to its first resolution. Reopening does not change it.",
         formula: "t(first resolved) − t(opened)",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::FirstResolution])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::FirstResolutionAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::FirstResolution])),
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "full_resolution_time",
@@ -22,12 +20,10 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Time from the opening to the last resolution, of conversations resolved now. A reopening takes the \
                       sample back, the next resolution adds the new one.",
         formula: "t(last resolved) − t(opened)",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::FullResolution])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::FullResolutionAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::FullResolution])),
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "resolution_time",
@@ -35,72 +31,61 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Time from the start of an episode (opened or reopened) to its resolution: MTTR. Every episode is a \
                       sample.",
         formula: "t(resolved k) − t(start of episode k)",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::Resolution])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::ResolutionAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::Resolution])),
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "net_resolution_time",
         unit: Unit::Milliseconds,
         description: "resolution_time less the time in pending and on hold.",
         formula: "resolution_time − time in pending and on_hold",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::NetResolution])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::NetResolutionAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::NetResolution])),
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "human_resolution_time",
         unit: Unit::Milliseconds,
-        description: "resolution_time less the time before the handoff by a bot. Only conversations that reached a human.",
+        description: "resolution_time less the time before the handoff by a bot. Only conversations that reached a \
+                      human.",
         formula: "t(resolved k) − max(t(handoff), t(start of episode k))",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::HumanResolution])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::HumanResolutionAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::HumanResolution])),
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "requester_wait_time",
         unit: Unit::Milliseconds,
         description: "Time an episode spent in open or on hold; counted when it is resolved.",
         formula: "time in open and on_hold",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::RequesterWait])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::RequesterWaitAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::RequesterWait])),
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "resolutions",
         unit: Unit::Count,
         description: "Transitions to resolved. A conversation resolved twice counts twice.",
         formula: "resolve transitions",
-        bases: &[
-            (Basis::Event, Formula::Count(Measure::Resolution)),
-            (Basis::Cohort, Formula::Count(Measure::ResolutionAtStart)),
-        ],
+        bases: both!(Formula::Count(&[Measure::Resolution])),
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "conversations_resolved",
         unit: Unit::Count,
         description: "Conversations resolved in the interval and not reopened since.",
         formula: "conversations whose last resolution was not undone",
-        bases: &[
-            (Basis::Event, Formula::Count(Measure::FullResolution)),
-            (Basis::Cohort, Formula::Count(Measure::FullResolutionAtStart)),
-        ],
+        bases: both!(Formula::Count(&[Measure::FullResolution])),
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "resolution_rate",
@@ -108,27 +93,30 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Of the conversations opened in the interval, the share resolved as of now; by their dimensions at the \
                       opening.",
         formula: "resolved as of now / opened",
-        bases: &[(Basis::Cohort, Formula::Ratio(Term::Count(Measure::ResolvedAtStart), Term::Count(Measure::Opened)))],
+        bases: &[(Basis::Cohort, ratio!(Term::Count(&[Measure::ResolvedNow]), Term::Count(&[Measure::Opened])))],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "resolution_ratio",
         unit: Unit::Ratio,
         description: "Resolutions over openings of the interval: a flow, which may exceed 1.",
         formula: "resolutions / opened",
-        bases: &[(Basis::Event, Formula::Ratio(Term::Count(Measure::Resolution), Term::Count(Measure::Opened)))],
+        bases: &[(Basis::Event, ratio!(Term::Count(&[Measure::Resolution]), Term::Count(&[Measure::Opened])))],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "reopens",
         unit: Unit::Count,
         description: "Transitions from resolved back to an unresolved status, when they happened.",
         formula: "resolved→open transitions",
-        bases: &[(Basis::Event, Formula::Count(Measure::Reopened))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::Reopened]))],
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "reopen_rate",
@@ -137,24 +125,26 @@ pub(super) const METRICS: &[Metric] = &[
         formula: "reopens / resolutions",
         bases: &[(
             Basis::Event,
-            Formula::Ratio(Term::Count(Measure::ResolutionUndone), Term::Count(Measure::Resolution)),
+            ratio!(Term::Count(&[Measure::ResolutionUndone]), Term::Count(&[Measure::Resolution])),
         )],
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "first_contact_resolution_rate",
         unit: Unit::Ratio,
-        description: "Share of the conversations resolved (net) that took at most one reply and no transfer, were not \
+        description: "Share of the conversations resolved (net) that took at most one reply and one connected leg, no transfer, were not \
                       reopened within 7 days of a resolution, and were not followed by another conversation of the same \
                       customer on the same topic within 7 days. Figures less than 7 days old are provisional.",
         formula: "resolved at first contact / resolved",
         bases: &[(
             Basis::Event,
-            Formula::Ratio(Term::FirstContact(Measure::FirstContact), Term::Count(Measure::ResolvedReplies)),
+            ratio!(Term::NotFollowed(Measure::FirstContact), Term::Count(&[Measure::ResolvedReplies])),
         )],
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "one_touch_rate",
@@ -163,41 +153,43 @@ pub(super) const METRICS: &[Metric] = &[
         formula: "resolved with exactly one reply / resolved",
         bases: &[(
             Basis::Event,
-            Formula::Ratio(Term::Exactly(Measure::ResolvedReplies, 1), Term::Count(Measure::ResolvedReplies)),
+            ratio!(Term::Exactly(&[Measure::ResolvedReplies], 1), Term::Count(&[Measure::ResolvedReplies])),
         )],
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "replies_per_resolution",
         unit: Unit::Ratio,
         description: "Replies that the conversations resolved (net) took, over these conversations.",
         formula: "replies / resolved",
-        bases: &[(
-            Basis::Event,
-            Formula::Ratio(Term::Sum(Measure::ResolvedReplies), Term::Count(Measure::ResolvedReplies)),
-        )],
+        bases: &[(Basis::Event, ratio!(Term::Sum(Measure::ResolvedReplies), Term::Count(&[Measure::ResolvedReplies])))],
         credited_to: "resolving agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "conversations_handled",
         unit: Unit::Count,
-        description: "Distinct conversations in which an agent sent a reply in the interval. Grouped by agent, each agent \
-                      who replied is credited.",
-        formula: "distinct conversations with a reply",
-        bases: &[(Basis::Event, Formula::Distinct(&[Measure::MessageSent]))],
+        description: "Distinct conversations in which an agent sent a reply or had a connected leg in the interval. \
+                      Grouped by agent, each such agent is credited.",
+        formula: "distinct conversations with a reply or a connected leg",
+        bases: &[(Basis::Event, Formula::Distinct(&[Measure::MessageSent, Measure::LegConnected]))],
         credited_to: "each such agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "transfers",
         unit: Unit::Count,
-        description: "Changes of the owning agent after the first; a stay in a queue between two agents is one transfer.",
+        description: "Changes of the owning agent after the first; a stay in a queue between two agents is one \
+                      transfer.",
         formula: "changes of owner after the first",
-        bases: &[(Basis::Event, Formula::Count(Measure::Transferred))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::Transferred]))],
         credited_to: "from",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "transfer_rate",
@@ -206,19 +198,24 @@ pub(super) const METRICS: &[Metric] = &[
         formula: "transfers / conversations_handled",
         bases: &[(
             Basis::Event,
-            Formula::Ratio(Term::Count(Measure::Transferred), Term::Distinct(Measure::MessageSent)),
+            ratio!(
+                Term::Count(&[Measure::Transferred]),
+                Term::Distinct(&[Measure::MessageSent, Measure::LegConnected])
+            ),
         )],
         credited_to: "from",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "backlog",
         unit: Unit::Count,
         description: "Conversations opened and not resolved at the end of the interval, by their dimensions then.",
         formula: "conversations not resolved at T",
-        bases: &[(Basis::AsOf, Formula::Level(Measure::Backlog))],
+        bases: &[(Basis::AsOf, Formula::Level(&[Measure::Backlog]))],
         credited_to: "owner at T",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "backlog_age",
@@ -228,6 +225,7 @@ pub(super) const METRICS: &[Metric] = &[
         bases: &[(Basis::AsOf, Formula::Ages(Measure::Backlog))],
         credited_to: "owner at T",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "net_flow",
@@ -238,5 +236,6 @@ pub(super) const METRICS: &[Metric] = &[
         bases: &[(Basis::Event, Formula::Change(Measure::Backlog))],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
 ];

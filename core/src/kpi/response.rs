@@ -1,6 +1,6 @@
 //! Response: how long customers wait for an answer.
 
-use super::{Basis, CONTRACT, Formula, Metric, Unit};
+use super::{Basis, CONTRACT, Formula, Metric, Unit, both};
 use crate::fact::Measure;
 
 pub(super) const METRICS: &[Metric] = &[
@@ -10,24 +10,21 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Time from a conversation's opening to its first public reply by a human agent. One sample a \
                       conversation; those without a reply are left out, not counted as zero.",
         formula: "t(first reply) − t(opened); agent-opened: from the first customer message to the next reply",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::FirstResponse])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::FirstResponseAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::FirstResponse])),
         credited_to: "replying agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "handoff_response_time",
         unit: Unit::Milliseconds,
-        description: "Time from the last handoff by a bot to the first reply. Only conversations handed over before it.",
+        description: "Time from the last handoff by a bot to the first reply. Only conversations handed over before \
+                      it.",
         formula: "t(first reply) − t(last bot→human handoff before it)",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::HandoffResponse])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::HandoffResponseAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::HandoffResponse])),
         credited_to: "replying agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "agent_first_response_time",
@@ -35,36 +32,30 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Time from an agent's assignment to that agent's first reply. None when another assignment comes \
                       first.",
         formula: "t(agent's first reply after being assigned) − t(that assignment)",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::AgentFirstResponse])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::AgentFirstResponseAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::AgentFirstResponse])),
         credited_to: "that agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "next_reply_time",
         unit: Unit::Milliseconds,
         description: "Length of every answered wait except the conversation's first answered one.",
         formula: "t(reply) − t(oldest unanswered customer message)",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::NextReply])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::NextReplyAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::NextReply])),
         credited_to: "replying agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "reply_time",
         unit: Unit::Milliseconds,
         description: "The samples of first_response_time and next_reply_time together.",
         formula: "first_response_time ∪ next_reply_time",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::FirstResponse, Measure::NextReply])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::FirstResponseAtStart, Measure::NextReplyAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::FirstResponse, Measure::NextReply])),
         credited_to: "replying agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "response_rate",
@@ -80,7 +71,7 @@ pub(super) const METRICS: &[Metric] = &[
             (
                 Basis::Cohort,
                 Formula::Answered {
-                    answered: Measure::WaitAnsweredAtStart,
+                    answered: Measure::WaitAnswered,
                     started: Measure::WaitStarted,
                     open: Some(Measure::WaitOpen),
                 },
@@ -88,18 +79,17 @@ pub(super) const METRICS: &[Metric] = &[
         ],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "waits_started",
         unit: Unit::Count,
         description: "Waits that began: the denominator of response_rate.",
         formula: "waits started",
-        bases: &[
-            (Basis::Event, Formula::Count(Measure::WaitStarted)),
-            (Basis::Cohort, Formula::Count(Measure::WaitStarted)),
-        ],
+        bases: both!(Formula::Count(&[Measure::WaitStarted])),
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "waits_answered",
@@ -107,21 +97,20 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Waits that were answered: the numerator of response_rate. On cohort basis by the dimensions at the \
                       wait's start, credited to nobody.",
         formula: "waits answered",
-        bases: &[
-            (Basis::Event, Formula::Count(Measure::WaitAnswered)),
-            (Basis::Cohort, Formula::Count(Measure::WaitAnsweredAtStart)),
-        ],
+        bases: both!(Formula::Count(&[Measure::WaitAnswered])),
         credited_to: "replying agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "unanswered_conversations",
         unit: Unit::Count,
         description: "Conversations with an open wait at the end of the interval.",
         formula: "open waits at T",
-        bases: &[(Basis::AsOf, Formula::Level(Measure::Unanswered))],
+        bases: &[(Basis::AsOf, Formula::Level(&[Measure::Unanswered]))],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "longest_wait",
@@ -131,29 +120,26 @@ pub(super) const METRICS: &[Metric] = &[
         bases: &[(Basis::AsOf, Formula::Oldest(Measure::Unanswered))],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "time_to_assignment",
         unit: Unit::Milliseconds,
         description: "Time from a conversation's opening to its first assignment to a human agent.",
         formula: "t(first assignment to a human) − t(opened)",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::Assignment])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::AssignmentAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::Assignment])),
         credited_to: "that agent",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "bot_response_time",
         unit: Unit::Milliseconds,
         description: "Length of every wait that a bot answered before a human did. No dimension names the bot.",
         formula: "t(bot's reply) − t(oldest customer message not answered by anyone)",
-        bases: &[
-            (Basis::Event, Formula::Distribution(&[Measure::BotResponse])),
-            (Basis::Cohort, Formula::Distribution(&[Measure::BotResponseAtStart])),
-        ],
+        bases: both!(Formula::Distribution(&[Measure::BotResponse])),
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
 ];

@@ -3,7 +3,7 @@
 //! A top list is a count grouped by `topic`, `subtopic`, `tag` or `quick_reply`, in descending order; the heat map is
 //! `conversations_opened` grouped by `weekday` and `hour`.
 
-use super::{Basis, CONTRACT, Formula, Metric, Term, Unit};
+use super::{Basis, CONTRACT, Formula, Metric, Term, Unit, both, ratio};
 use crate::fact::Measure;
 
 pub(super) const METRICS: &[Metric] = &[
@@ -12,9 +12,10 @@ pub(super) const METRICS: &[Metric] = &[
         unit: Unit::Count,
         description: "Conversations opened, by their dimensions at the opening.",
         formula: "openings",
-        bases: &[(Basis::Event, Formula::Count(Measure::Opened)), (Basis::Cohort, Formula::Count(Measure::Opened))],
+        bases: both!(Formula::Count(&[Measure::Opened])),
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "conversations_active",
@@ -32,51 +33,68 @@ pub(super) const METRICS: &[Metric] = &[
         )],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
+    },
+    Metric {
+        name: "customers_served",
+        unit: Unit::Count,
+        description: "Distinct customers to whom a human agent replied or was connected in the interval. Conversations without \
+                      a known customer are left out.",
+        formula: "distinct customers with a reply or a connected leg",
+        bases: &[(Basis::Event, Formula::DistinctValues(Measure::CustomerServed))],
+        credited_to: "each such agent",
+        source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "messages_received",
         unit: Unit::Count,
         description: "Public messages of customers.",
         formula: "public customer messages",
-        bases: &[(Basis::Event, Formula::Count(Measure::MessageReceived))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::MessageReceived]))],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "messages_sent",
         unit: Unit::Count,
         description: "Public messages of human agents: replies. Group by `quick_reply` for the quick replies used.",
         formula: "public human messages",
-        bases: &[(Basis::Event, Formula::Count(Measure::MessageSent))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::MessageSent]))],
         credited_to: "sender",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "bot_messages",
         unit: Unit::Count,
         description: "Public messages of bots.",
         formula: "public bot messages",
-        bases: &[(Basis::Event, Formula::Count(Measure::BotMessage))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::BotMessage]))],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "automated_messages",
         unit: Unit::Count,
         description: "Public messages of automations, campaigns and the platform.",
         formula: "public automation, campaign and system messages",
-        bases: &[(Basis::Event, Formula::Count(Measure::AutomatedMessage))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::AutomatedMessage]))],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "private_notes",
         unit: Unit::Count,
         description: "Private messages of anyone.",
         formula: "private messages",
-        bases: &[(Basis::Event, Formula::Count(Measure::PrivateNote))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::PrivateNote]))],
         credited_to: "author",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "sentiment_positive_rate",
@@ -85,10 +103,11 @@ pub(super) const METRICS: &[Metric] = &[
         formula: "positive / scored customer messages",
         bases: &[(
             Basis::Event,
-            Formula::Ratio(Term::Exactly(Measure::SentimentScored, 1), Term::Count(Measure::SentimentScored)),
+            ratio!(Term::Exactly(&[Measure::SentimentScored], 1), Term::Count(&[Measure::SentimentScored])),
         )],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "sentiment_negative_rate",
@@ -97,10 +116,11 @@ pub(super) const METRICS: &[Metric] = &[
         formula: "negative / scored customer messages",
         bases: &[(
             Basis::Event,
-            Formula::Ratio(Term::Exactly(Measure::SentimentScored, -1), Term::Count(Measure::SentimentScored)),
+            ratio!(Term::Exactly(&[Measure::SentimentScored], -1), Term::Count(&[Measure::SentimentScored])),
         )],
         credited_to: "",
         source: CONTRACT,
+        variants: &[],
     },
     Metric {
         name: "conflicting_ids",
@@ -108,17 +128,19 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Events refused because another event of their source and id had come before with other content, at \
                       the instant they claim. A refused event sent again counts again.",
         formula: "events refused as conflicts",
-        bases: &[(Basis::Event, Formula::Count(Measure::ConflictingId))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::ConflictingId]))],
         credited_to: "",
         source: "Deskpulse metrics contract, section 2",
+        variants: &[],
     },
     Metric {
         name: "skewed_events",
         unit: Unit::Count,
         description: "Events that gave a negative duration because clocks disagree; it was counted as 0.",
         formula: "events with a negative duration",
-        bases: &[(Basis::Event, Formula::Count(Measure::Skewed))],
+        bases: &[(Basis::Event, Formula::Count(&[Measure::Skewed]))],
         credited_to: "",
         source: "Deskpulse metrics contract, section 1",
+        variants: &[],
     },
 ];

@@ -5,25 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deskpulse_core::dimension::Dimension;
-use deskpulse_core::fact::Measure;
+use deskpulse_core::fact::{Anchor, Clock, Measure};
 use deskpulse_core::filter::Filter;
 use deskpulse_core::grid::View;
 use deskpulse_core::interval::Cut;
-use deskpulse_core::snapshot::{Contacts, Part, Partial, Plan, Reduction, Rows, TooManyRows, collect};
+use deskpulse_core::snapshot::{Gathered, Part, Partial, Plan, Reduction, Rows, TooManyRows, collect};
+use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
 use deskpulse_proto::v1::aggregation_service_server::{AggregationService, AggregationServiceServer};
 use deskpulse_proto::v1::{
-    self, CollectRequest, CollectResponse, DescribeLogRequest, DescribeLogResponse, GroupValue, PartialRow,
-    PartitionPosition, WatchRequest, WatchResponse,
+    self, AppendConfigRequest, CollectRequest, CollectResponse, ConfigureRequest, ConfigureResponse,
+    DescribeLogRequest, DescribeLogResponse, GroupValue, PartialRow, PartitionPosition, ReadConfigRequest,
+    ReadConfigResponse, WatchRequest, WatchResponse,
 };
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
-use crate::follow::Aggregation;
+use crate::follow::{Aggregation, FollowedLog, now};
 
 /// How long to wait for the log to say how far it reaches.
 const HEAD_PATIENCE: Duration = Duration::from_secs(1);
@@ -46,12 +48,18 @@ impl AggregationApi {
             .accept_compressed(CompressionEncoding::Zstd)
     }
 
-    /// Waits until every event acknowledged before now is counted; returns how far each partition is.
-    async fn catch_up(&self) -> Result<Vec<PartitionPosition>, Fault> {
-        let Some(followed) = self.aggregation.followed.get() else {
+    fn followed(&self) -> Result<&FollowedLog, Fault> {
+        self.aggregation.followed.get().ok_or_else(|| {
             let message = "aggregation has not reached the log yet: is ingest up?";
-            return Err(Fault::new(Reason::UpstreamUnreachable, message));
-        };
+            Fault::new(Reason::UpstreamUnreachable, message)
+        })
+    }
+
+    /// Waits until every event acknowledged before now is counted, with every message that moved because of one and every
+    /// timer due before now; returns how far each partition is.
+    async fn catch_up(&self) -> Result<Vec<PartitionPosition>, Fault> {
+        let followed = self.followed()?;
+        let asked_at = now();
         let before: Vec<u64> = followed.partitions.iter().map(|partition| *partition.applied.borrow()).collect();
         let mut log = self.aggregation.log.clone();
         let heads = timeout(HEAD_PATIENCE, log.describe_log(DescribeLogRequest {})).await;
@@ -65,6 +73,8 @@ impl AggregationApi {
         }
         let heads = described.map(|described| described.heads);
         let deadline = Instant::now() + CATCH_UP_PATIENCE;
+        let behind =
+            |what: &str| Fault::new(Reason::AggregationBehind, format!("aggregation is still busy with {what}"));
         let mut positions = Vec::with_capacity(followed.partitions.len());
         for (number, partition) in followed.partitions.iter().enumerate() {
             let mut applied = partition.applied.clone();
@@ -84,7 +94,27 @@ impl AggregationApi {
                 may_be_behind: heads.is_none(),
             });
         }
+        timeout_at(deadline, followed.post.settled()).await.map_err(|_| behind("merged conversations"))?;
+        for partition in &followed.partitions {
+            let mut next_due = partition.next_due.clone();
+            let fired = timeout_at(deadline, next_due.wait_for(|due| *due > asked_at)).await;
+            fired.map_err(|_| behind("its timers"))?.map_err(|_| behind("going down"))?;
+        }
         Ok(positions)
+    }
+
+    /// Waits until changes at these positions are applied.
+    async fn applied(&self, positions: &[u64]) -> Result<(), Fault> {
+        let deadline = Instant::now() + CATCH_UP_PATIENCE;
+        for (partition, position) in self.followed()?.partitions.iter().zip(positions) {
+            let mut applied = partition.applied.clone();
+            let there = timeout_at(deadline, applied.wait_for(|applied| applied >= position)).await;
+            if !matches!(there, Ok(Ok(_))) {
+                let message = "the change is durable, but aggregation is still catching up with the log";
+                return Err(Fault::new(Reason::AggregationBehind, message));
+            }
+        }
+        Ok(())
     }
 
     /// Collects from all partitions, each on a thread of its own.
@@ -93,17 +123,17 @@ impl AggregationApi {
         let followed = self.aggregation.followed.get().map_or(&[][..], |followed| &followed.partitions);
         let views: Vec<View> = followed.iter().map(|partition| partition.reader.view()).collect();
         let plan = Arc::new(plan);
-        let contacts = {
+        let gathered = {
             let (views, plan) = (views.clone(), Arc::clone(&plan));
-            tokio::task::spawn_blocking(move || Contacts::gather(views.iter(), tenant, &plan)).await
+            tokio::task::spawn_blocking(move || Gathered::gather(views.iter(), tenant, &plan)).await
         };
-        let contacts = Arc::new(contacts.map_err(|error| not_collected(&error))?);
+        let gathered = Arc::new(gathered.map_err(|error| not_collected(&error))?);
         let tasks: Vec<_> = views
             .into_iter()
             .map(|view| {
-                let (names, plan, contacts) =
-                    (Arc::clone(&self.aggregation.names), Arc::clone(&plan), Arc::clone(&contacts));
-                tokio::task::spawn_blocking(move || collect(&view, &names, tenant, &plan, &contacts))
+                let (names, plan, gathered) =
+                    (Arc::clone(&self.aggregation.names), Arc::clone(&plan), Arc::clone(&gathered));
+                tokio::task::spawn_blocking(move || collect(&view, &names, tenant, &plan, &gathered))
             })
             .collect();
         let mut merged = Rows::new();
@@ -158,12 +188,32 @@ impl AggregationService for AggregationApi {
     async fn watch(&self, _request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         Err(Fault::new(Reason::NotImplemented, "this version cannot watch yet: call Collect again").into())
     }
+
+    async fn configure(&self, request: Request<ConfigureRequest>) -> Result<Response<ConfigureResponse>, Status> {
+        let mut log = self.aggregation.log.clone();
+        let append = AppendConfigRequest { change: request.into_inner().change };
+        let positions = match timeout(CATCH_UP_PATIENCE, log.append_config(append)).await {
+            Ok(Ok(response)) => response.into_inner().positions,
+            Ok(Err(status)) if !status.details().is_empty() || status.code() == Code::Cancelled => return Err(status),
+            Ok(Err(status)) => {
+                let message = format!("ingest cannot be reached: {}", status.message());
+                return Err(Fault::new(Reason::UpstreamUnreachable, message).into());
+            }
+            Err(_) => return Err(Fault::new(Reason::UpstreamUnreachable, "ingest does not answer").into()),
+        };
+        self.applied(&positions).await?;
+        Ok(Response::new(ConfigureResponse {}))
+    }
+
+    async fn read_config(&self, request: Request<ReadConfigRequest>) -> Result<Response<ReadConfigResponse>, Status> {
+        self.catch_up().await?;
+        Ok(Response::new(self.followed()?.config.read(&request.into_inner().tenant)))
+    }
 }
 
 fn plan(request: &CollectRequest) -> Result<Plan, Fault> {
     let parts = request.parts.iter().map(part).collect::<Result<_, _>>()?;
-    let filter = Filter::parse(&request.filter)
-        .map_err(|error| Fault::in_field(Reason::MalformedFilter, "filter", error.to_string()))?;
+    let filter = filter("filter", &request.filter)?;
     let group_by = request
         .group_by
         .iter()
@@ -174,7 +224,11 @@ fn plan(request: &CollectRequest) -> Result<Plan, Fault> {
         .collect::<Result<_, _>>()?;
     let cut = Cut::new(request.bounds_ms.clone(), request.buckets.clone())
         .map_err(|error| Fault::in_field(Reason::InvalidRange, "bounds_ms", error.to_string()))?;
-    Ok(Plan { parts, filter, group_by, cut })
+    Ok(Plan { parts, filter, group_by, cut, now: Timestamp::clamped(request.now_ms) })
+}
+
+fn filter(field: &str, text: &str) -> Result<Filter, Fault> {
+    Filter::parse(text).map_err(|error| Fault::in_field(Reason::MalformedFilter, field, error.to_string()))
 }
 
 fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
@@ -187,8 +241,12 @@ fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
         v1::Reduction::Distinct => Reduction::Distinct,
         v1::Reduction::Level => Reduction::Level,
         v1::Reduction::LevelAge => Reduction::LevelAge,
-        v1::Reduction::FirstContact => Reduction::FirstContact,
+        v1::Reduction::NotFollowed => Reduction::NotFollowed,
         v1::Reduction::LevelChange => Reduction::LevelChange,
+        v1::Reduction::Time => Reduction::Time,
+        v1::Reduction::LevelAtStart => Reduction::LevelAtStart,
+        v1::Reduction::DistinctValues => Reduction::DistinctValues,
+        v1::Reduction::Repeated => Reduction::Repeated,
     };
     let measures = part
         .measures
@@ -198,7 +256,14 @@ fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
             Measure::parse(name).ok_or_else(unknown)
         })
         .collect::<Result<_, _>>()?;
-    Ok(Part { measures, reduction, at_most: part.at_most.clone() })
+    Ok(Part {
+        measures,
+        anchor: if part.at_start { Anchor::Start } else { Anchor::Completion },
+        clock: if part.business { Clock::Business } else { Clock::Calendar },
+        reduction,
+        at_most: part.at_most.clone(),
+        filter: filter("parts.filter", &part.filter)?,
+    })
 }
 
 fn encode(partial: &Partial) -> v1::Partial {
@@ -223,6 +288,7 @@ fn encode(partial: &Partial) -> v1::Partial {
         histogram_index_deltas,
         histogram_counts,
         oldest: partial.oldest.as_deref().unwrap_or_default().to_owned(),
+        distinct: partial.distinct.iter().copied().collect(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Following the log: one thread a partition, which owns that partition's state.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use deskpulse_core::grid::Reader;
-use deskpulse_core::partition::Partition;
+use deskpulse_core::partition::{Block, Partition, Place};
 use deskpulse_core::series::Names;
+use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::Added;
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::Upstream;
@@ -20,12 +21,18 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::{info, warn};
 
+use crate::config::ConfigShelf;
+use crate::decode;
+use crate::post::Post;
+
 /// Reports to ingest that may wait to be sent.
 const REPORTS: usize = 64;
 /// How long a report may wait to be taken.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
+/// The longest sleep until a timer: the clock on the wall may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
 /// The partitions of a log and how far each has been applied.
 #[derive(Debug, Clone)]
@@ -41,6 +48,8 @@ pub struct Aggregation {
 #[derive(Debug)]
 pub(crate) struct FollowedLog {
     pub(crate) log_id: u64,
+    pub(crate) post: Arc<Post>,
+    pub(crate) config: Arc<ConfigShelf>,
     pub(crate) partitions: Vec<Followed>,
 }
 
@@ -50,6 +59,8 @@ pub(crate) struct Followed {
     pub(crate) reader: Reader,
     /// The position up to which the reader sees everything.
     pub(crate) applied: watch::Receiver<u64>,
+    /// The instant of its next timer.
+    pub(crate) next_due: watch::Receiver<Timestamp>,
 }
 
 /// Why following stopped for the moment.
@@ -90,8 +101,17 @@ impl Aggregation {
                 return;
             }
         };
-        let partitions = (0..).zip(&heads).map(|(number, head)| self.spawn(number, *head, log_id)).collect();
-        let _ = self.followed.set(FollowedLog { log_id, partitions });
+        let post = Arc::new(Post::new(Arc::clone(&self.names), heads.len()));
+        let config = Arc::new(ConfigShelf::default());
+        let of = u32::try_from(heads.len()).unwrap_or(u32::MAX);
+        let partitions = (0..)
+            .zip(&heads)
+            .map(|(number, head)| {
+                info!(partition = number, head, "following");
+                self.spawn(Place { number, of }, log_id, Arc::clone(&post), Arc::clone(&config))
+            })
+            .collect();
+        let _ = self.followed.set(FollowedLog { log_id, post, config, partitions });
     }
 
     /// Waits before the next try, longer each time; true when it is time to go instead.
@@ -105,12 +125,14 @@ impl Aggregation {
     }
 
     /// Starts the thread that owns a partition.
-    fn spawn(&self, number: u32, head: u64, log_id: u64) -> Followed {
-        info!(partition = number, head, "following");
-        let partition = Partition::new(Arc::clone(&self.names));
+    fn spawn(&self, place: Place, log_id: u64, post: Arc<Post>, config: Arc<ConfigShelf>) -> Followed {
+        let partition = Partition::new(Arc::clone(&self.names), place);
         let reader = partition.reader();
         let (progress, applied) = watch::channel(0);
-        let follower = Follower { aggregation: self.clone(), number, log_id, partition, progress };
+        let (due, next_due) = watch::channel(Timestamp::MAX);
+        let aggregation = self.clone();
+        let number = place.number;
+        let follower = Follower { aggregation, number, log_id, post, config, partition, progress, due };
         std::thread::Builder::new()
             .name(format!("partition-{number}"))
             .spawn(move || {
@@ -122,7 +144,7 @@ impl Aggregation {
                 }
             })
             .map_or_else(|error| tracing::error!(%error, "a partition has no thread"), drop);
-        Followed { reader, applied }
+        Followed { reader, applied, next_due }
     }
 }
 
@@ -143,8 +165,11 @@ struct Follower {
     aggregation: Aggregation,
     number: u32,
     log_id: u64,
+    post: Arc<Post>,
+    config: Arc<ConfigShelf>,
     partition: Partition,
     progress: watch::Sender<u64>,
+    due: watch::Sender<Timestamp>,
 }
 
 impl Follower {
@@ -164,6 +189,33 @@ impl Follower {
             if self.aggregation.pause(&mut pause).await {
                 return;
             }
+            self.tend();
+        }
+    }
+
+    /// Takes in letters and fires timers that are due.
+    fn tend(&mut self) {
+        let (letters, posted) = self.post.empty(self.number);
+        if !letters.is_empty() {
+            let answers = self.partition.receive(letters, now());
+            self.post.send(answers);
+        }
+        self.post.taken_in(self.number, posted);
+        self.partition.fire(now());
+        self.announce_next_due();
+    }
+
+    fn announce_next_due(&self) {
+        let next = self.partition.next_due().unwrap_or(Timestamp::MAX);
+        self.due.send_if_modified(|due| std::mem::replace(due, next) != next);
+    }
+
+    /// Resolves when a letter has come or a timer is due.
+    async fn wanted(&self) {
+        let until_due = u64::try_from(self.due.borrow().millis_since(now())).unwrap_or(0);
+        tokio::select! {
+            () = self.post.rings(self.number) => {}
+            () = tokio::time::sleep(Duration::from_millis(until_due).min(LONGEST_SLEEP)) => {}
         }
     }
 
@@ -187,7 +239,14 @@ impl Follower {
         let mut reports = Some(reports);
         report(&mut reports, first).await;
         let ended = loop {
-            match blocks.message().await {
+            let message = tokio::select! {
+                message = blocks.message() => message,
+                () = self.wanted() => {
+                    self.tend();
+                    continue;
+                }
+            };
+            match message {
                 Ok(Some(block)) => match self.apply(&block) {
                     Ok(applied) => report(&mut reports, applied).await,
                     Err(interruption) => break Err(interruption),
@@ -207,26 +266,37 @@ impl Follower {
         if position != applied + 1 {
             return Err(Interruption::Gap { applied, got: position });
         }
-        let events = EventBlock::decode(block.block.as_slice())
-            .map_err(|source| Interruption::Undecodable { position, source })?
-            .events;
+        let EventBlock { events, mentions, config } = EventBlock::decode(block.block.as_slice())
+            .map_err(|source| Interruption::Undecodable { position, source })?;
         let mut report = ReportAppliedRequest { partition: self.number, position, ..Default::default() };
         let (mut indices, mut arrivals) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (index, event) in (0..).zip(events) {
-            let Some(arrival) = crate::decode::decode(event, &self.aggregation.names) else {
+            let Some(arrival) = decode::arrival(event, &self.aggregation.names) else {
                 warn!(partition = self.number, position, index, "an event of a type this version does not know");
                 continue;
             };
             indices.push(index);
             arrivals.push(arrival);
         }
-        for (index, added) in indices.into_iter().zip(self.partition.apply(arrivals)) {
+        let mentions = mentions.iter().filter_map(|event| decode::mention(event, &self.aggregation.names)).collect();
+        let change = config.and_then(|change| {
+            // Every partition reads the same changes; one of them is enough to keep them.
+            if self.number == 0 {
+                self.config.put(change.clone());
+            }
+            decode::change(change, &self.aggregation.names)
+        });
+        let (added, letters) = self.partition.apply(Block { change, arrivals, mentions }, now());
+        for (index, added) in indices.into_iter().zip(added) {
             match added {
                 Added::Last | Added::Within => {}
                 Added::Duplicate => report.duplicates.push(index),
                 Added::Conflict => report.conflicts.push(index),
             }
         }
+        // Letters are on their way before anybody is told that the block is applied.
+        self.post.send(letters);
+        self.announce_next_due();
         self.progress.send_replace(position);
         Ok(report)
     }
@@ -241,4 +311,10 @@ async fn report(reports: &mut Option<mpsc::Sender<ReportAppliedRequest>>, report
     if !matches!(sent, Ok(Ok(()))) {
         *reports = None;
     }
+}
+
+/// The instant it is now.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::clamped(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

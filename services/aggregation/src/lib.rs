@@ -3,8 +3,10 @@
 //! Everything here is a function of the log and can be rebuilt from it at any time.
 
 mod aggregation_service;
+mod config;
 mod decode;
 mod follow;
+mod post;
 
 pub use aggregation_service::AggregationApi;
 pub use follow::Aggregation;

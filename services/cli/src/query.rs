@@ -1,12 +1,16 @@
 //! `deskpulse query`: asks a question and prints the answer.
 
 mod ask;
+mod figures;
 mod render;
 
+use anyhow::Context as _;
 use deskpulse_edge::upstream::connected;
+use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
-use deskpulse_proto::v1::{QueryMetricsRequest, QueryMetricsResponse};
+use deskpulse_proto::v1::{GetTenantRequest, QueryMetricsRequest, QueryMetricsResponse};
 use jiff::{Timestamp, tz::TimeZone};
+use tonic::transport::Channel;
 
 use crate::failure;
 use crate::output::OutputFormat;
@@ -20,12 +24,22 @@ Examples:
   deskpulse query conversations_opened --tenant acme --from 2016-03-01 --to 2016-04-01 --interval 1d \\
       --zone America/Sao_Paulo --output csv
   deskpulse query response_rate:within=1h --tenant acme --basis cohort --order-by=-value --limit 10 --group-by agent
+  deskpulse query service_level:within=20s,variant=of_offered --tenant bank --group-by team --from -1d --interval 1h
+  deskpulse query first_response_time:p90 resolution_time --tenant acme --clock business --from -30d
+  deskpulse query cost_total:currency=EUR cost_per_conversation:currency=EUR --tenant acme --group-by team
 
-After a metric's name and a colon, separated by commas: percentiles (p50, p99.9), shares of values up to a bound
-(<=20s, <=24h, <=1h30m), and for response_rate `within=1h`.
+After a metric's name and a colon, separated by commas, where the metric knows them:
+  p50, p99.9           percentiles
+  <=20s, <=1h30m       shares of values up to a bound
+  within=1h            response_rate: answered within; service_level: its bound, 20s unless given
+  short=3s             abandons shorter than this are short, 5s unless given
+  variant=of_offered   counted another way: `deskpulse metrics` lists the variants
+  currency=EUR         costs of this currency
+  feature=NAME         adoption_rate: use of this feature
 
-Times are RFC 3339 instants, local times or dates in --zone (2016-03-01, 2016-03-01T08:30), `now`, or a span before
-now (-7d, -90m, -2w). The range is [from, to).";
+Times are RFC 3339 instants, local times or dates (2016-03-01, 2016-03-01T08:30), `now`, or a span before now (-7d,
+-90m, -2w). The range is [from, to). Local times, intervals and the times in tables are those of one zone: --zone,
+else the tenant's, else UTC. JSON and CSV hold instants in UTC.";
 
 /// At which instant figures are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,6 +50,15 @@ pub enum BasisArg {
     Cohort,
     /// As of the end of each interval
     AsOf,
+}
+
+/// How durations are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ClockArg {
+    /// Elapsed time
+    Calendar,
+    /// Time inside business hours only
+    Business,
 }
 
 /// Asks for metrics and prints them.
@@ -51,7 +74,8 @@ pub struct QueryArgs {
     /// An AIP-160 filter over dimensions: `channel = "email" AND priority != "low"`
     #[arg(long, default_value = "", hide_default_value = true)]
     pub filter: String,
-    /// Dimensions to group by, separated by commas; also `tag`, `weekday`, `hour`
+    /// Dimensions to group by, separated by commas; also `tag`, `weekday`, `hour`, and those of single metrics such as
+    /// `outcome`, `state`, `sla_target` or `currency`
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub group_by: Vec<String>,
     /// Start of the range, inclusive [default: the beginning]
@@ -63,12 +87,15 @@ pub struct QueryArgs {
     /// Cut the range into intervals: 1m, 5m, 15m, 30m, 1h, 1d, 1w, 1mo, 1q, 1y
     #[arg(long, default_value = "", hide_default_value = true)]
     pub interval: String,
-    /// IANA time zone of the intervals and of local times
-    #[arg(long, default_value = "UTC")]
-    pub zone: String,
+    /// IANA time zone of intervals and of local times, given and shown [default: the tenant's, UTC where none is set]
+    #[arg(long)]
+    pub zone: Option<String>,
     /// At which instant figures are counted [default: each metric's own]
     #[arg(long, value_enum)]
     pub basis: Option<BasisArg>,
+    /// How durations are measured [default: calendar]
+    #[arg(long, value_enum)]
+    pub clock: Option<ClockArg>,
     /// `value` or `count` of the first metric, descending with a `-` before it
     #[arg(long, default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     pub order_by: String,
@@ -84,19 +111,25 @@ pub struct QueryArgs {
 }
 
 impl QueryArgs {
-    /// The question in the contract's form. `now` is what `now` and `-7d` refer to.
-    pub fn request(&self, now: Timestamp) -> anyhow::Result<QueryMetricsRequest> {
-        ask::request(self, now)
+    /// The question in the contract's form. Local times are those of `zone`; `now` is what `now` and `-7d` refer to.
+    pub fn request(&self, zone: &TimeZone, now: Timestamp) -> anyhow::Result<QueryMetricsRequest> {
+        ask::request(self, zone, now)
     }
 }
 
 /// Asks a question and prints the answer on standard output.
 pub async fn query(args: QueryArgs) -> anyhow::Result<()> {
-    let request = args.request(Timestamp::now())?;
-    let answer = fetch(&args.server, request).await?;
+    let now = Timestamp::now();
+    let zone = if let Some(name) = &args.zone {
+        ask::zone(name).context("--zone")?
+    } else {
+        // A mistake is told before anybody is asked for anything.
+        args.request(&TimeZone::UTC, now)?;
+        zone_of(&args.server, &args.tenant).await?
+    };
+    let answer = fetch(&args.server, args.request(&zone, now)?).await?;
     let text = match args.output {
         OutputFormat::Table => {
-            let zone = TimeZone::get(&args.zone)?;
             let style = TableStyle { group_by: &args.group_by, zone: &zone, intervals: !args.interval.is_empty() };
             render_table(&answer, style)
         }
@@ -109,16 +142,29 @@ pub async fn query(args: QueryArgs) -> anyhow::Result<()> {
 
 /// Asks a server. A refusal is an error that names the fields at fault.
 pub async fn fetch(server: &str, request: QueryMetricsRequest) -> anyhow::Result<QueryMetricsResponse> {
-    let endpoint = failure::endpoint(server)?;
-    let channel = connected(endpoint).await.map_err(|error| failure::unreachable(server, &error))?;
-    let mut client = QueryServiceClient::new(channel).max_decoding_message_size(256 * 1024 * 1024);
+    let mut client = QueryServiceClient::new(channel(server).await?).max_decoding_message_size(256 * 1024 * 1024);
     let answer = client.query_metrics(request).await.map_err(|status| failure::refused(server, &status))?;
     Ok(answer.into_inner())
+}
+
+/// The zone of a tenant.
+async fn zone_of(server: &str, tenant: &str) -> anyhow::Result<TimeZone> {
+    let mut client = ConfigServiceClient::new(channel(server).await?);
+    let request = GetTenantRequest { tenant: tenant.to_owned() };
+    let settings = client.get_tenant(request).await.map_err(|status| failure::refused(server, &status))?;
+    let name = settings.into_inner().tenant.map(|tenant| tenant.time_zone).filter(|name| !name.is_empty());
+    name.map_or(Ok(TimeZone::UTC), |name| ask::zone(&name).context("the tenant's time zone"))
+}
+
+async fn channel(server: &str) -> anyhow::Result<Channel> {
+    let endpoint = failure::endpoint(server)?;
+    connected(endpoint).await.map_err(|error| failure::unreachable(server, &error))
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use deskpulse_proto::v1::{Basis, Clock};
 
     use super::*;
 
@@ -131,15 +177,16 @@ mod tests {
     #[test]
     fn a_whole_question_can_be_written_on_one_line() {
         let line = "query first_response_time:p50 resolutions --tenant t --group-by channel,team --from -7d --to now \
-                    --interval 1d --basis as-of --order-by -value --limit 3 --output csv";
+                    --interval 1d --basis as-of --clock business --order-by -value --limit 3 --output csv";
         let args = Command::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string()).unwrap().args;
-        let request = args.request("2026-03-30T10:00:00Z".parse().unwrap()).unwrap();
+        let berlin = TimeZone::get("europe/berlin").unwrap();
+        let request = args.request(&berlin, "2026-04-30T10:00:00Z".parse().unwrap()).unwrap();
         assert_eq!(request.metrics.len(), 2);
         assert_eq!(request.group_by, ["channel", "team"]);
         assert_eq!((request.order_by.as_str(), request.limit), ("-value", 3));
-        assert_eq!(request.basis(), deskpulse_proto::v1::Basis::AsOf);
+        assert_eq!((request.basis(), request.clock()), (Basis::AsOf, Clock::Business));
+        assert_eq!(request.time_zone, "Europe/Berlin");
         assert_eq!(request.end_time.unwrap().seconds - request.start_time.unwrap().seconds, 7 * 86_400);
-        let mistake = QueryArgs { zone: "Mars".to_owned(), ..args };
-        assert!(crate::failure::report(&mistake.request(Timestamp::UNIX_EPOCH).unwrap_err()).contains("hint: "));
+        assert!(crate::failure::report(&ask::zone("Mars").unwrap_err()).contains("hint: "));
     }
 }

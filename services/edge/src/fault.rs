@@ -49,8 +49,6 @@ reasons! {
     FieldInvalid = "FIELD_INVALID", InvalidArgument;
     /// An event's time is too far in the future.
     TimeInFuture = "TIME_IN_FUTURE", InvalidArgument;
-    /// This version does not know the event's type yet.
-    EventTypeUnsupported = "EVENT_TYPE_UNSUPPORTED", InvalidArgument;
     /// The event's id was used before with other content; the first event stays.
     ConflictingId = "CONFLICTING_ID", AlreadyExists;
     /// The batch holds no events.

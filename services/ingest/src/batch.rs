@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use deskpulse_core::partition::route;
+use deskpulse_core::subject::{SubjectKind, SubjectRef, route};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
-use deskpulse_edge::server::Drain;
+use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_log::verdicts::Verdicts;
 use deskpulse_log::{Appended, EventLog, LogError, PartitionId};
 use deskpulse_proto::v1::{BatchOutcome, Event, EventBlock, EventException, EventExceptionKind};
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::Limits;
-use crate::check::check;
+use crate::check::{Checked, check};
 
 /// Takes batches: shared by all calls.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Submitted {
     count: usize,
     /// The events refused at the door.
     refusals: Vec<EventException>,
-    /// For each block, the index in the batch of each of its events.
+    /// For each block, the index in the batch of each of its events; none for a block that holds only mentions.
     shares: Vec<(PartitionId, Vec<u32>)>,
     appended: Appended,
     _room: Room,
@@ -45,8 +45,24 @@ pub(crate) struct Submitted {
 #[derive(Default)]
 struct Share {
     block: EventBlock,
-    /// The index in the batch of each event of the block.
+    /// The index in the batch of each event of the block, its mentions left out.
     indices: Vec<u32>,
+}
+
+impl Share {
+    /// The blocks to write, with the indices of their events: mostly one, none when there is nothing to write.
+    ///
+    /// The events of a batch fit into one block, as they came in one message, and so do its mentions; both together may not,
+    /// and then the mentions get a block of their own.
+    fn into_blocks(self) -> impl Iterator<Item = (EventBlock, Vec<u32>)> {
+        let Self { mut block, indices } = self;
+        let rest = (!block.mentions.is_empty() && block.encoded_len() > MAX_MESSAGE)
+            .then(|| EventBlock { mentions: std::mem::take(&mut block.mentions), ..EventBlock::default() });
+        let is_filled = |block: &EventBlock| !block.events.is_empty() || !block.mentions.is_empty();
+        [(block, indices), (rest.unwrap_or_default(), Vec::new())]
+            .into_iter()
+            .filter(move |(block, _)| is_filled(block))
+    }
 }
 
 impl<L: EventLog> Intake<L> {
@@ -99,8 +115,8 @@ impl<L: EventLog> Intake<L> {
         let (blocks, shares) = (0..)
             .map(PartitionId)
             .zip(shares)
-            .filter(|(_, share)| !share.indices.is_empty())
-            .map(|(partition, share)| ((partition, share.block.encode_to_vec()), (partition, share.indices)))
+            .flat_map(|(partition, share)| share.into_blocks().map(move |(block, indices)| (partition, block, indices)))
+            .map(|(partition, block, indices)| ((partition, block.encode_to_vec()), (partition, indices)))
             .unzip();
         let appended = self.log.queue(blocks).await.map_err(fault)?;
         Ok(Submitted { count, refusals, shares, appended, _room: room })
@@ -113,6 +129,9 @@ impl<L: EventLog> Intake<L> {
         let deadline = Instant::now() + self.limits.verdict_wait;
         let (mut duplicates, mut unverified) = (0, 0);
         for ((partition, indices), position) in shares.into_iter().zip(positions) {
+            if indices.is_empty() {
+                continue;
+            }
             let patience = deadline.saturating_duration_since(Instant::now());
             let Some(verdict) = self.verdicts.wait(partition, position, patience).await else {
                 unverified += indices.len();
@@ -135,23 +154,32 @@ impl<L: EventLog> Intake<L> {
         })
     }
 
-    /// Valid events by partition; the others with their faults.
+    /// Valid events by partition, with copies where they are mentioned; the others with their faults.
     fn sort(&self, events: Vec<Event>) -> (Vec<Share>, Vec<EventException>) {
         let now = now();
+        let partitions = self.log.partitions();
         let mut shares: Vec<Share> = Vec::new();
-        shares.resize_with(self.log.partitions() as usize, Share::default);
+        shares.resize_with(partitions as usize, Share::default);
         let mut exceptions = Vec::new();
         for (index, event) in (0..).zip(events) {
-            let partition = check(&event, now, self.limits.future)
-                .map(|conversation| route(&event.tenant, conversation, self.log.partitions()));
-            match partition {
-                Ok(partition) => {
-                    if let Some(share) = shares.get_mut(partition as usize) {
-                        share.block.events.push(event);
-                        share.indices.push(index);
-                    }
+            let routes = check(&event, now, self.limits.future).map(|Checked { subject, mentions }| {
+                let conversation = |id| SubjectRef { kind: SubjectKind::Conversation, id };
+                let mentioned = mentions.map(|id| route(&event.tenant, conversation(id), partitions));
+                (route(&event.tenant, subject, partitions), mentioned)
+            });
+            let (home, mentioned) = match routes {
+                Ok(routes) => routes,
+                Err(fault) => {
+                    exceptions.push(refusal(index, EventExceptionKind::Rejected, fault));
+                    continue;
                 }
-                Err(fault) => exceptions.push(refusal(index, EventExceptionKind::Rejected, fault)),
+            };
+            if let Some(share) = mentioned.and_then(|partition| shares.get_mut(partition as usize)) {
+                share.block.mentions.push(event.clone());
+            }
+            if let Some(share) = shares.get_mut(home as usize) {
+                share.block.events.push(event);
+                share.indices.push(index);
             }
         }
         (shares, exceptions)

@@ -5,6 +5,7 @@
 
 mod batch;
 mod check;
+mod config;
 mod ingest_service;
 mod log_service;
 

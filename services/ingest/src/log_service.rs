@@ -1,4 +1,4 @@
-//! `LogService`: the log's own door, through which aggregation reads.
+//! `LogService`: the log's own door, through which aggregation reads, and writes configuration.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use deskpulse_log::verdicts::Verdict;
 use deskpulse_log::{BlockReader, EventLog, PartitionId, Position};
 use deskpulse_proto::v1::log_service_server::{LogService, LogServiceServer};
 use deskpulse_proto::v1::{
-    DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest, ReportAppliedResponse,
+    AppendConfigRequest, AppendConfigResponse, DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse,
+    ReportAppliedRequest, ReportAppliedResponse,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -105,5 +106,21 @@ impl<L: EventLog> LogService for LogApi<L> {
             let verdict = Verdict { duplicates: report.duplicates, conflicts: report.conflicts };
             attached.report(Position(report.position), verdict);
         }
+    }
+
+    async fn append_config(
+        &self,
+        request: Request<AppendConfigRequest>,
+    ) -> Result<Response<AppendConfigResponse>, Status> {
+        let intake = Arc::clone(&self.intake);
+        let change = request.into_inner().change;
+        // On a task of its own, so that a caller who leaves does not stop a change half-way.
+        let positions = tokio::spawn(async move { intake.append_config(change).await }).await;
+        let positions = positions.unwrap_or_else(|error| {
+            Err(Fault::new(Reason::Internal, format!("the change was not finished: {error}")))
+        })?;
+        Ok(Response::new(AppendConfigResponse {
+            positions: positions.into_iter().map(|position| position.0).collect(),
+        }))
     }
 }

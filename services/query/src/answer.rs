@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use deskpulse_core::fact::Clock;
 use deskpulse_core::histogram::RELATIVE_ERROR;
 use deskpulse_core::interval::Bucket;
-use deskpulse_core::kpi::{Figure, Unit};
-use deskpulse_core::snapshot::{Group, MAX_ROWS, Partial};
+use deskpulse_core::kpi::{Extent, Figure, Unit};
+use deskpulse_core::snapshot::{Group, MAX_DISTINCT, MAX_ROWS, Partial};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::v1::{
@@ -49,12 +50,18 @@ pub(crate) fn answer(
     if merged.is_empty() && question.group_by.is_empty() && !question.has_intervals {
         merged.insert((Group::new(), 0), Vec::new());
     }
+    let distinct: usize = merged.values().flatten().map(|partial| partial.distinct.len()).sum();
+    if distinct > MAX_DISTINCT {
+        let message =
+            format!("there are {distinct} distinct values to count, the limit is {MAX_DISTINCT}: ask for less");
+        return Err(Fault::new(Reason::TooManyRows, message));
+    }
     let mut rows: Vec<Row> = merged
         .into_iter()
         .map(|((group, bucket), partials)| Row {
             key: key(question, group, bucket),
             bucket,
-            figures: evaluate(&question.metrics, &partials),
+            figures: evaluate(question, bucket, &partials),
         })
         .collect();
     if rows.len() > MAX_ROWS {
@@ -78,6 +85,7 @@ fn decode(partial: v1::Partial) -> Partial {
         count: partial.count,
         at_most: partial.at_most,
         oldest: (!partial.oldest.is_empty()).then(|| partial.oldest.into()),
+        distinct: partial.distinct.into_iter().collect(),
         ..Partial::default()
     };
     let values = partial.histogram_counts.iter().sum();
@@ -91,15 +99,18 @@ fn decode(partial: v1::Partial) -> Partial {
     decoded
 }
 
-fn evaluate(metrics: &[Asked], partials: &[Partial]) -> Vec<Figure> {
+fn evaluate(question: &Question, bucket: u32, partials: &[Partial]) -> Vec<Figure> {
+    let bucket = question.buckets.get(bucket as usize);
+    let extent = bucket.map(|bucket| Extent { start_ms: bucket.start_ms, end_ms: bucket.end_ms }).unwrap_or_default();
     let mut from = 0;
-    metrics
+    question
+        .metrics
         .iter()
         .map(|asked| {
             let parts = asked.formula.parts(&asked.options).len();
             let of_metric = partials.get(from..from + parts).unwrap_or_default();
             from += parts;
-            asked.formula.evaluate(&asked.options, of_metric)
+            asked.formula.evaluate(&asked.options, of_metric, extent)
         })
         .collect()
 }
@@ -182,6 +193,17 @@ fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue
         pending: figure.pending,
         provisional,
         conversation: figure.conversation.as_deref().unwrap_or_default().to_owned(),
+        clock: clock(asked).into(),
+        variant: asked.variant.clone(),
+        deadline: figure.deadline_ms.map(timestamp),
+    }
+}
+
+fn clock(asked: &Asked) -> v1::Clock {
+    match asked.options.clock {
+        _ if !asked.metric.has_business_clock() => v1::Clock::Unspecified,
+        Clock::Calendar => v1::Clock::Calendar,
+        Clock::Business => v1::Clock::Business,
     }
 }
 
@@ -191,6 +213,8 @@ pub(crate) fn unit(unit: Unit) -> v1::Unit {
         Unit::Count => v1::Unit::Count,
         Unit::Milliseconds => v1::Unit::Milliseconds,
         Unit::Ratio => v1::Unit::Ratio,
+        Unit::Score => v1::Unit::Score,
+        Unit::Micros => v1::Unit::Micros,
     }
 }
 

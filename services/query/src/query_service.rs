@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use deskpulse_core::interval::TimePart;
 use deskpulse_core::kpi::{Basis, CATALOGUE};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
@@ -11,8 +12,8 @@ use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
 use deskpulse_proto::v1::query_service_server::{QueryService, QueryServiceServer};
 use deskpulse_proto::v1::{
     self, ListConversationsRequest, ListConversationsResponse, ListMetricsRequest, ListMetricsResponse, Metric,
-    QueryMetricsRequest, QueryMetricsResponse, WatchAlertsRequest, WatchAlertsResponse, WatchMetricsRequest,
-    WatchMetricsResponse,
+    MetricVariant, QueryMetricsRequest, QueryMetricsResponse, ReadConfigRequest, WatchAlertsRequest,
+    WatchAlertsResponse, WatchMetricsRequest, WatchMetricsResponse,
 };
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,6 +45,23 @@ impl QueryApi {
     }
 }
 
+impl QueryApi {
+    /// The time zone a question means: its own, else the tenant's.
+    async fn time_zone(&self, request: &QueryMetricsRequest) -> Result<String, Status> {
+        if !request.time_zone.is_empty() {
+            return Ok(request.time_zone.clone());
+        }
+        let read = ReadConfigRequest { tenant: request.tenant.clone() };
+        let config = self.aggregation.clone().read_config(read).await.map_err(passed_on)?.into_inner();
+        Ok(config.settings.map(|settings| settings.time_zone).unwrap_or_default())
+    }
+}
+
+/// Whether rows are grouped by parts of the local week.
+fn has_time_parts(group_by: &[String]) -> bool {
+    group_by.iter().any(|name| TimePart::parse(name).is_some())
+}
+
 fn not_implemented<T>(what: &str) -> Result<T, Status> {
     Err(Fault::new(Reason::NotImplemented, format!("this version has no {what} yet")).into())
 }
@@ -55,8 +73,12 @@ impl QueryService for QueryApi {
         request: Request<QueryMetricsRequest>,
     ) -> Result<Response<QueryMetricsResponse>, Status> {
         let now = now();
-        let question = Question::parse(request.into_inner(), now)?;
+        let mut request = request.into_inner();
         let mut aggregation = self.aggregation.clone();
+        if !request.interval.is_empty() || has_time_parts(&request.group_by) {
+            request.time_zone = self.time_zone(&request).await?;
+        }
+        let question = Question::parse(request, now)?;
         let collected = match timeout(COLLECT_PATIENCE, aggregation.collect(question.to_collect())).await {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) => return Err(passed_on(status)),
@@ -85,6 +107,12 @@ impl QueryService for QueryApi {
                 credited_to: metric.credited_to.to_owned(),
                 has_distribution: metric.has_distribution(),
                 definition_source: metric.source.to_owned(),
+                variants: metric
+                    .variants
+                    .iter()
+                    .map(|variant| MetricVariant { name: variant.name.to_owned(), formula: variant.formula.to_owned() })
+                    .collect(),
+                has_business_clock: metric.has_business_clock(),
             })
             .collect();
         Ok(Response::new(ListMetricsResponse { metrics }))

@@ -1,11 +1,12 @@
 //! A question, checked.
 
 use deskpulse_core::dimension::Dimension;
+use deskpulse_core::fact::{Anchor, Clock};
 use deskpulse_core::filter::{Filter, FilterError};
 use deskpulse_core::histogram::Percentile;
 use deskpulse_core::interval::{Bucket, Cut, CutError, Interval, TimePart, cut};
-use deskpulse_core::kpi::{self, Basis, Formula, Metric, Options};
-use deskpulse_core::snapshot::Reduction;
+use deskpulse_core::kpi::{self, Basis, Formula, Metric, Options, SHORT_ABANDON_MS};
+use deskpulse_core::snapshot::{Part, Reduction};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::v1::{self, CollectPart, CollectRequest, MetricSelection, QueryMetricsRequest};
@@ -15,6 +16,7 @@ const TENANT: usize = 64;
 const METRICS: usize = 20;
 const GROUP_BY: usize = 8;
 const PERCENTILES: usize = 100;
+const FEATURE: usize = 128;
 
 /// A question that can be asked.
 pub(crate) struct Question {
@@ -30,6 +32,7 @@ pub(crate) struct Question {
     pub(crate) order: Order,
     /// The most rows to answer with; `None` for all.
     pub(crate) limit: Option<usize>,
+    pub(crate) now: Timestamp,
 }
 
 /// A metric asked for.
@@ -38,6 +41,8 @@ pub(crate) struct Asked {
     pub(crate) basis: Basis,
     pub(crate) formula: Formula,
     pub(crate) options: Options,
+    /// The variant's name; empty for the metric as such.
+    pub(crate) variant: String,
 }
 
 /// What to group by.
@@ -59,10 +64,6 @@ impl Question {
     /// Checks a question; `now` is when it arrived.
     pub(crate) fn parse(request: QueryMetricsRequest, now: Timestamp) -> Result<Self, Fault> {
         check_tenant(&request.tenant)?;
-        if request.clock() == v1::Clock::Business {
-            let message = "this version knows the calendar clock only";
-            return Err(Fault::in_field(Reason::NotImplemented, "clock", message));
-        }
         known_enum::<v1::Basis>("basis", request.basis)?;
         known_enum::<v1::Clock>("clock", request.clock)?;
         let basis = match request.basis() {
@@ -71,13 +72,17 @@ impl Question {
             v1::Basis::Cohort => Some(Basis::Cohort),
             v1::Basis::AsOf => Some(Basis::AsOf),
         };
+        let clock = match request.clock() {
+            v1::Clock::Unspecified | v1::Clock::Calendar => Clock::Calendar,
+            v1::Clock::Business => Clock::Business,
+        };
         check_count("metrics", request.metrics.len(), METRICS)?;
         if request.metrics.is_empty() {
             return Err(Fault::in_field(Reason::FieldRequired, "metrics", "metrics is required: name at least one"));
         }
         let metrics = (0..)
             .zip(&request.metrics)
-            .map(|(index, selection)| Asked::parse(&format!("metrics[{index}]"), selection, basis, now))
+            .map(|(index, selection)| Asked::parse(&format!("metrics[{index}]"), selection, basis, clock, now))
             .collect::<Result<Vec<_>, _>>()?;
         Filter::parse(&request.filter).map_err(|error| {
             let reason = match &error {
@@ -88,9 +93,14 @@ impl Question {
         })?;
         let group_by = group_by(&request.group_by)?;
         let time_parts: Vec<TimePart> = group_by.iter().filter_map(GroupBy::time_part).collect();
-        if let Some(asked) = metrics.iter().find(|asked| asked.basis == Basis::AsOf && !time_parts.is_empty()) {
-            let message = format!("{} is as of an instant: it cannot be grouped by weekday or hour", asked.metric.name);
+        let whole = |asked: &&Asked| asked.formula.needs_whole_intervals();
+        if let Some(asked) = metrics.iter().find(whole).filter(|_| !time_parts.is_empty()) {
+            let message =
+                format!("{} is about whole intervals: it cannot be grouped by weekday or hour", asked.metric.name);
             return Err(Fault::in_field(Reason::NotApplicable, "group_by", message));
+        }
+        for (index, asked) in metrics.iter().enumerate() {
+            check_currency(index, asked, &group_by)?;
         }
         let interval = parse_interval(&request.interval)?;
         let zone = zone(&request.time_zone)?;
@@ -98,6 +108,10 @@ impl Question {
         let start = instant("start_time", request.start_time.as_ref())?;
         if start.is_none() && has_intervals {
             let message = "start_time is required with an interval, weekday or hour";
+            return Err(Fault::in_field(Reason::FieldRequired, "start_time", message));
+        }
+        if let Some(asked) = metrics.iter().find(|asked| asked.formula.needs_start()).filter(|_| start.is_none()) {
+            let message = format!("start_time is required for {}", asked.metric.name);
             return Err(Fault::in_field(Reason::FieldRequired, "start_time", message));
         }
         let has_start = start.is_some();
@@ -120,6 +134,7 @@ impl Question {
             has_start,
             order: order(&request.order_by)?,
             limit: (request.limit > 0).then_some(request.limit as usize),
+            now,
         })
     }
 
@@ -128,32 +143,69 @@ impl Question {
         let parts = self.metrics.iter().flat_map(|asked| asked.formula.parts(&asked.options));
         CollectRequest {
             tenant: self.tenant.clone(),
-            parts: parts
-                .map(|part| CollectPart {
-                    measures: part.measures.iter().map(|measure| measure.name().to_owned()).collect(),
-                    reduction: match part.reduction {
-                        Reduction::Count => v1::Reduction::Count,
-                        Reduction::Distribution => v1::Reduction::Distribution,
-                        Reduction::Distinct => v1::Reduction::Distinct,
-                        Reduction::Level => v1::Reduction::Level,
-                        Reduction::LevelAge => v1::Reduction::LevelAge,
-                        Reduction::FirstContact => v1::Reduction::FirstContact,
-                        Reduction::LevelChange => v1::Reduction::LevelChange,
-                    }
-                    .into(),
-                    at_most: part.at_most,
-                })
-                .collect(),
+            parts: parts.map(collect_part).collect(),
             filter: self.filter.clone(),
             group_by: self.group_by.iter().filter_map(GroupBy::dimension).map(ToString::to_string).collect(),
             bounds_ms: self.cut.bounds().to_vec(),
             buckets: self.cut.buckets().to_vec(),
+            now_ms: self.now.millis(),
         }
     }
 }
 
+fn collect_part(part: Part) -> CollectPart {
+    let reduction = match part.reduction {
+        Reduction::Count => v1::Reduction::Count,
+        Reduction::Distribution => v1::Reduction::Distribution,
+        Reduction::Distinct => v1::Reduction::Distinct,
+        Reduction::DistinctValues => v1::Reduction::DistinctValues,
+        Reduction::Repeated => v1::Reduction::Repeated,
+        Reduction::NotFollowed => v1::Reduction::NotFollowed,
+        Reduction::Level => v1::Reduction::Level,
+        Reduction::LevelAtStart => v1::Reduction::LevelAtStart,
+        Reduction::LevelChange => v1::Reduction::LevelChange,
+        Reduction::LevelAge => v1::Reduction::LevelAge,
+        Reduction::Time => v1::Reduction::Time,
+    };
+    CollectPart {
+        measures: part.measures.iter().map(|measure| measure.name().to_owned()).collect(),
+        reduction: reduction.into(),
+        at_most: part.at_most,
+        at_start: part.anchor == Anchor::Start,
+        business: part.clock == Clock::Business,
+        filter: part.filter.to_string(),
+    }
+}
+
+/// Amounts of different currencies are never added.
+fn check_currency(index: usize, asked: &Asked, group_by: &[GroupBy]) -> Result<(), Fault> {
+    if !asked.metric.has_currency() {
+        return Ok(());
+    }
+    let name = asked.metric.name;
+    let grouped = group_by.contains(&GroupBy::Dimension(Dimension::Currency));
+    let is_sum = matches!(asked.formula, Formula::SumInCurrency(_));
+    if grouped && !is_sum {
+        let message = format!("{name} cannot be grouped by currency: name one in metrics[{index}].currency");
+        return Err(Fault::in_field(Reason::NotApplicable, "group_by", message));
+    }
+    if asked.options.currency.is_none() && !grouped {
+        let or = if is_sum { ", or group by currency" } else { "" };
+        let field = format!("metrics[{index}].currency");
+        let message = format!("{field} is required for {name}, such as EUR{or}");
+        return Err(Fault::in_field(Reason::FieldRequired, field, message));
+    }
+    Ok(())
+}
+
 impl Asked {
-    fn parse(field: &str, selection: &MetricSelection, basis: Option<Basis>, now: Timestamp) -> Result<Self, Fault> {
+    fn parse(
+        field: &str,
+        selection: &MetricSelection,
+        basis: Option<Basis>,
+        clock: Clock,
+        now: Timestamp,
+    ) -> Result<Self, Fault> {
         let at = |part: &str| format!("{field}.{part}");
         let Some(metric) = kpi::metric(&selection.name) else {
             let message = format!("there is no metric {:?}: ListMetrics lists them", selection.name);
@@ -164,6 +216,20 @@ impl Asked {
             let message = format!("{} can be asked on the basis {} only", metric.name, known.join(" or "));
             return Err(Fault::in_field(Reason::NotApplicable, "basis", message));
         };
+        let formula = match (metric.variant(&selection.variant), selection.variant.as_str()) {
+            (_, "") => formula,
+            (Some(variant), _) => variant.computed,
+            (None, unknown) => {
+                let known: Vec<&str> = metric.variants.iter().map(|variant| variant.name).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                let message = format!("{} has no variant {unknown:?}: it has {known}", metric.name);
+                return Err(Fault::in_field(Reason::NotApplicable, at("variant"), message));
+            }
+        };
+        if clock == Clock::Business && !metric.has_business_clock() {
+            let message = format!("{} is not kept on the business clock", metric.name);
+            return Err(Fault::in_field(Reason::NotApplicable, "clock", message));
+        }
         let applicable = |part: &str, given: bool, has: bool| {
             if !given || has {
                 return Ok(());
@@ -174,6 +240,18 @@ impl Asked {
         applicable("percentiles", !selection.percentiles.is_empty(), metric.has_distribution())?;
         applicable("at_most", !selection.at_most.is_empty(), metric.has_distribution())?;
         applicable("within", selection.within.is_some(), metric.has_within())?;
+        applicable("short_abandon", selection.short_abandon.is_some(), metric.has_short())?;
+        applicable("currency", !selection.currency.is_empty(), metric.has_currency())?;
+        applicable("feature", !selection.feature.is_empty(), metric.has_feature())?;
+        let is_code = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        if !selection.currency.is_empty() && !is_code(&selection.currency) {
+            let message = format!("{} must be three capital letters, such as EUR", at("currency"));
+            return Err(Fault::in_field(Reason::FieldInvalid, at("currency"), message));
+        }
+        if selection.feature.len() > FEATURE {
+            let message = format!("{} has {} bytes, the limit is {FEATURE}", at("feature"), selection.feature.len());
+            return Err(Fault::in_field(Reason::FieldTooLong, at("feature"), message));
+        }
         check_count(&at("percentiles"), selection.percentiles.len(), PERCENTILES)?;
         check_count(&at("at_most"), selection.at_most.len(), PERCENTILES)?;
         let percentiles = selection
@@ -188,8 +266,21 @@ impl Asked {
         let at_most =
             selection.at_most.iter().map(|bound| duration(&at("at_most"), bound)).collect::<Result<_, _>>()?;
         let within_ms = selection.within.as_ref().map(|within| duration(&at("within"), within)).transpose()?;
-        let options = Options { percentiles, at_most, within_ms, now_ms: now.millis() };
-        Ok(Self { metric, basis, formula, options })
+        let short = selection.short_abandon.as_ref();
+        let short_ms = short.map(|short| duration(&at("short_abandon"), short)).transpose()?;
+        let given = |text: &str| (!text.is_empty()).then(|| text.into());
+        let options = Options {
+            basis,
+            clock,
+            percentiles,
+            at_most,
+            within_ms,
+            short_ms: short_ms.unwrap_or(SHORT_ABANDON_MS),
+            currency: given(&selection.currency),
+            feature: given(&selection.feature),
+            now_ms: now.millis(),
+        };
+        Ok(Self { metric, basis, formula, options, variant: selection.variant.clone() })
     }
 }
 

@@ -1,20 +1,17 @@
 //! Reading a question from the command line.
 
 use anyhow::Context as _;
-use deskpulse_proto::v1::{Basis, MetricSelection, QueryMetricsRequest};
+use deskpulse_proto::v1::{Basis, Clock, MetricSelection, QueryMetricsRequest};
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, tz::TimeZone};
 
-use super::{BasisArg, QueryArgs};
+use super::{BasisArg, ClockArg, QueryArgs};
 use crate::failure::Failure;
 use crate::mapping::wire_time;
 
-pub(super) fn request(args: &QueryArgs, now: Timestamp) -> anyhow::Result<QueryMetricsRequest> {
-    let zone = TimeZone::get(&args.zone).map_err(|_| {
-        Failure::new(format!("--zone {} is no IANA time zone", args.zone), "write one such as Europe/Lisbon or UTC")
-    })?;
+pub(super) fn request(args: &QueryArgs, zone: &TimeZone, now: Timestamp) -> anyhow::Result<QueryMetricsRequest> {
     let time = |name: &str, text: &Option<String>| -> anyhow::Result<Option<prost_types::Timestamp>> {
-        let read = |text: &String| instant(text, &zone, now).with_context(|| format!("--{name}"));
+        let read = |text: &String| instant(text, zone, now).with_context(|| format!("--{name}"));
         Ok(text.as_ref().map(read).transpose()?.map(wire_time))
     };
     let basis = match args.basis {
@@ -22,6 +19,11 @@ pub(super) fn request(args: &QueryArgs, now: Timestamp) -> anyhow::Result<QueryM
         Some(BasisArg::Event) => Basis::Event,
         Some(BasisArg::Cohort) => Basis::Cohort,
         Some(BasisArg::AsOf) => Basis::AsOf,
+    };
+    let clock = match args.clock {
+        None => Clock::Unspecified,
+        Some(ClockArg::Calendar) => Clock::Calendar,
+        Some(ClockArg::Business) => Clock::Business,
     };
     Ok(QueryMetricsRequest {
         tenant: args.tenant.clone(),
@@ -31,33 +33,57 @@ pub(super) fn request(args: &QueryArgs, now: Timestamp) -> anyhow::Result<QueryM
         start_time: time("from", &args.from)?,
         end_time: time("to", &args.to)?,
         interval: args.interval.clone(),
-        time_zone: args.zone.clone(),
+        // A zone without a name is none the server could know.
+        time_zone: zone.iana_name().unwrap_or_default().to_owned(),
         basis: basis.into(),
-        clock: 0,
+        clock: clock.into(),
         order_by: args.order_by.clone(),
         limit: args.limit,
     })
 }
 
-/// Reads `name` or `name:p50,<=24h,within=1h`.
+/// The time zone with this name.
+pub(super) fn zone(name: &str) -> anyhow::Result<TimeZone> {
+    TimeZone::get(name).map_err(|_| {
+        Failure::new(format!("\"{name}\" is no IANA time zone"), "write one such as Europe/Lisbon or UTC").into()
+    })
+}
+
+/// Reads `name` or `name:p50,<=24h,within=1h,variant=of_offered`.
 fn metric(text: &str) -> anyhow::Result<MetricSelection> {
     let (name, options) = text.split_once(':').unwrap_or((text, ""));
     let mut selection = MetricSelection { name: name.trim().to_owned(), ..MetricSelection::default() };
     for option in options.split(',').map(str::trim).filter(|option| !option.is_empty()) {
-        let read = if let Some(bound) = option.strip_prefix("<=") {
-            duration(bound).map(|bound| selection.at_most.push(bound))
-        } else if let Some(bound) = option.strip_prefix("within=") {
-            duration(bound).map(|bound| selection.within = Some(bound))
-        } else {
-            let percentile = option.strip_prefix('p').and_then(|number| number.parse::<f64>().ok());
-            percentile.filter(|percentile| (0.0..=100.0).contains(percentile)).map(|p| selection.percentiles.push(p))
-        };
-        read.ok_or_else(|| {
+        add_option(&mut selection, option).ok_or_else(|| {
             let message = format!("\"{option}\" in \"{text}\" is no option of a metric");
-            Failure::new(message, "write a percentile (p50, p99.9), a share (<=24h) or within=1h, separated by commas")
+            let hint = "write a percentile (p50, p99.9), a share (<=24h), within=1h, short=5s, variant=NAME, currency=EUR \
+                        or feature=NAME, separated by commas";
+            Failure::new(message, hint)
         })?;
     }
     Ok(selection)
+}
+
+/// Puts one option into a selection; `None` when it is none.
+fn add_option(selection: &mut MetricSelection, option: &str) -> Option<()> {
+    if let Some(bound) = option.strip_prefix("<=") {
+        selection.at_most.push(duration(bound)?);
+    } else if let Some((name, value)) = option.split_once('=') {
+        let value = value.trim();
+        let text = Some(value.to_owned()).filter(|text| !text.is_empty());
+        match name.trim() {
+            "within" => selection.within = Some(duration(value)?),
+            "short" => selection.short_abandon = Some(duration(value)?),
+            "variant" => selection.variant = text?,
+            "currency" => selection.currency = text?,
+            "feature" => selection.feature = text?,
+            _ => return None,
+        }
+    } else {
+        let percentile = option.strip_prefix('p')?.parse().ok()?;
+        selection.percentiles.push(Some(percentile).filter(|percentile| (0.0..=100.0).contains(percentile))?);
+    }
+    Some(())
 }
 
 fn duration(text: &str) -> Option<prost_types::Duration> {
@@ -99,7 +125,13 @@ mod tests {
         assert_eq!(selection.within.unwrap().seconds, 20);
         assert!(metric("resolutions").unwrap().percentiles.is_empty());
         assert_eq!(metric("x:<=500ms").unwrap().at_most[0].nanos, 500_000_000);
-        for wrong in ["x:p101", "x:50", "x:<=soon", "x:pNaN", "x:<=-1h"] {
+        let selection = metric("x:short=3s, variant = of_offered,currency=EUR,feature=dark mode: a=b").unwrap();
+        assert_eq!(selection.short_abandon.unwrap().seconds, 3);
+        assert_eq!((selection.variant.as_str(), selection.currency.as_str()), ("of_offered", "EUR"));
+        assert_eq!(selection.feature, "dark mode: a=b");
+        for wrong in
+            ["x:p101", "x:50", "x:<=soon", "x:pNaN", "x:<=-1h", "x:within=", "x:short=5", "x:variant=", "x:other=1"]
+        {
             assert!(metric(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use comfy_table::CellAlignment;
-use deskpulse_proto::v1::{GroupValue, MetricRow, MetricValue, QueryMetricsResponse, Unit};
-use jiff::{Timestamp, tz::TimeZone};
+use deskpulse_proto::v1::{Clock, GroupValue, MetricRow, MetricValue, QueryMetricsResponse};
+use jiff::tz::TimeZone;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 
+use super::figures::{Figure, Shape, figures, local, milliseconds, percentile_name, timestamp, title};
 use crate::mapping::message;
 use crate::output::{self, ABSENT};
 
@@ -24,11 +25,17 @@ pub struct TableStyle<'a> {
 /// An answer as a table for people, with its final line break.
 ///
 /// A line a metric when the answer has neither groups nor intervals, else a line for each group and interval. Where
-/// there is no value stands `–`. Durations and shares are rounded.
+/// there is no value stands `–`, and `*` behind one that may still change. Durations, shares and means are rounded.
 #[must_use]
 pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> String {
     let mut table = output::table();
-    let figures_of = |row: &MetricRow| row.values.iter().map(figures).collect::<Vec<_>>();
+    let width = answer.rows.iter().map(|row| row.values.len()).max().unwrap_or(0);
+    let column = |index: usize| answer.rows.iter().filter_map(move |row| row.values.get(index));
+    let shapes: Vec<Shape> = (0..width).map(|index| Shape::of(column(index))).collect();
+    let figures_of = |row: &MetricRow| {
+        let values = row.values.iter().zip(&shapes);
+        values.map(|(value, shape)| figures(value, *shape, style.zone)).collect::<Vec<_>>()
+    };
     match answer.rows.as_slice() {
         [] => return "nothing to show\n".to_owned(),
         [row] if style.group_by.is_empty() && !style.intervals => {
@@ -37,12 +44,11 @@ pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> Str
             table.set_header(std::iter::once("metric").chain(names.iter().map(String::as_str)));
             for (value, figures) in row.values.iter().zip(&metrics) {
                 let shown = names.iter().map(|name| text_of(figures, name));
-                table.add_row(std::iter::once(value.metric.clone()).chain(shown));
+                table.add_row(std::iter::once(title(value)).chain(shown));
             }
         }
         rows => {
             let metrics = rows.iter().map(figures_of).collect::<Vec<_>>();
-            let width = metrics.iter().map(Vec::len).max().unwrap_or(0);
             // The figures shown of each metric are those that any row has.
             let columns: Vec<Vec<String>> = (0..width)
                 .map(|index| union(metrics.iter().filter_map(|row| row.get(index)).map(|figures| names(figures))))
@@ -52,11 +58,7 @@ pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> Str
             let mut header: Vec<String> = style.group_by.to_vec();
             header.extend(style.intervals.then(|| "from".to_owned()));
             for (index, names) in columns.iter().enumerate() {
-                let metric = rows
-                    .iter()
-                    .find_map(|row| row.values.get(index))
-                    .map(|value| value.metric.clone())
-                    .unwrap_or_default();
+                let metric = column(index).next().map(title).unwrap_or_default();
                 // The metric's name stands over its first figure only.
                 let titles = std::iter::once(metric.as_str()).chain(std::iter::repeat(""));
                 header.extend(titles.zip(names).map(|(title, name)| format!("{title}\n{name}")));
@@ -85,7 +87,11 @@ pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> Str
     let more = usize::try_from(answer.total_rows).unwrap_or(usize::MAX).saturating_sub(shown);
     let behind =
         answer.freshness.as_ref().is_some_and(|freshness| freshness.positions.iter().any(|at| at.may_be_behind));
+    let provisional = |value: &MetricValue| value.provisional && value.value.is_some();
     let mut text = format!("{table}\n");
+    if answer.rows.iter().flat_map(|row| &row.values).any(provisional) {
+        text.push_str("* may still change: it depends on what customers do in the week after\n");
+    }
     if more > 0 {
         let _ = writeln!(text, "{} more rows", output::number(more as f64));
     }
@@ -131,13 +137,16 @@ pub fn render_csv(answer: &QueryMetricsResponse, group_by: &[String]) -> anyhow:
     let mut header: Vec<&str> = group_by.iter().map(String::as_str).collect();
     header.extend(fixed);
     header.extend(percentiles.iter().chain(&shares).map(String::as_str));
+    header.extend(["clock", "variant", "provisional", "deadline"]);
     writer.write_record(&header)?;
     for row in &answer.rows {
         for value in &row.values {
             let mut cells: Vec<String> =
                 row.group.iter().map(|group| group.value.clone().unwrap_or_default()).collect();
-            let basis = value.basis().as_str_name().trim_start_matches("BASIS_").to_ascii_lowercase();
-            let unit = value.unit().as_str_name().trim_start_matches("UNIT_").to_ascii_lowercase();
+            let word = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_ascii_lowercase();
+            let basis = word(value.basis().as_str_name(), "BASIS_");
+            let unit = word(value.unit().as_str_name(), "UNIT_");
+            let clock = Some(value.clock()).filter(|clock| *clock != Clock::Unspecified);
             cells.extend([instant(row.interval_start.as_ref()), instant(row.interval_end.as_ref())]);
             cells.extend([value.metric.clone(), basis, unit, value.count.to_string(), exact(value.value)]);
             cells.extend([exact(value.numerator), exact(value.denominator), exact(value.sum)]);
@@ -146,51 +155,12 @@ pub fn render_csv(answer: &QueryMetricsResponse, group_by: &[String]) -> anyhow:
             cells.extend(percentiles.iter().map(|name| exact(percentile(name).map(|p| p.value))));
             let share = |name: &String| value.shares.iter().find(|share| share_name(share) == *name);
             cells.extend(shares.iter().map(|name| exact(share(name).map(|share| share.share))));
+            cells.extend([exact(clock.map(|clock| word(clock.as_str_name(), "CLOCK_"))), value.variant.clone()]);
+            cells.extend([value.provisional.to_string(), instant(value.deadline.as_ref())]);
             writer.write_record(&cells)?;
         }
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
-}
-
-/// A figure of a metric for people: its name and its text.
-type Figure = (String, String);
-
-/// What a table shows of a metric.
-fn figures(value: &MetricValue) -> Vec<Figure> {
-    let in_unit = |number: f64| match value.unit() {
-        Unit::Milliseconds => output::duration(number),
-        Unit::Ratio => output::percent(number),
-        Unit::Count | Unit::Unspecified => output::number(number),
-    };
-    let mut figures = Vec::new();
-    let mut show = |name: &str, text: Option<String>| {
-        figures.push((name.to_owned(), text.unwrap_or_else(|| ABSENT.to_owned())));
-    };
-    if value.unit() == Unit::Ratio {
-        let parts = value.numerator.zip(value.denominator);
-        let parts =
-            parts.map(|(above, below)| format!(" ({}/{})", output::number(above as f64), output::number(below as f64)));
-        show("ratio", value.value.map(|ratio| in_unit(ratio) + &parts.unwrap_or_default()));
-    } else if value.unit() == Unit::Count && value.sum.is_none() && value.percentiles.is_empty() {
-        show("count", value.value.map(in_unit));
-    } else {
-        show("count", Some(output::number(value.count as f64)));
-        show("mean", value.value.map(in_unit));
-    }
-    for percentile in &value.percentiles {
-        show(&percentile_name(percentile.percentile), Some(in_unit(percentile.value)));
-    }
-    for share in &value.shares {
-        let text = format!("{} ({})", output::percent(share.share), output::number(share.count as f64));
-        show(&format!("<= {}", output::duration(milliseconds(share) as f64)), Some(text));
-    }
-    if let Some(pending) = value.pending {
-        show("pending", Some(output::number(pending as f64)));
-    }
-    if !value.conversation.is_empty() {
-        show("conversation", Some(value.conversation.clone()));
-    }
-    figures
 }
 
 fn names(figures: &[Figure]) -> Vec<String> {
@@ -212,24 +182,12 @@ fn union(lists: impl Iterator<Item = Vec<String>>) -> Vec<String> {
     all
 }
 
-fn percentile_name(percentile: f64) -> String {
-    format!("p{percentile}")
-}
-
-fn milliseconds(share: &deskpulse_proto::v1::ShareValue) -> i64 {
-    share.at_most.as_ref().map_or(0, |bound| bound.seconds * 1_000 + i64::from(bound.nanos) / 1_000_000)
-}
-
 fn share_name(share: &deskpulse_proto::v1::ShareValue) -> String {
     format!("share<={}ms", milliseconds(share))
 }
 
 fn group_text(group: &GroupValue) -> String {
     group.value.clone().unwrap_or_else(|| ABSENT.to_owned())
-}
-
-fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
-    Timestamp::new(time.seconds, time.nanos).ok()
 }
 
 fn instant(time: Option<&prost_types::Timestamp>) -> String {
@@ -244,7 +202,7 @@ fn midnight(time: &prost_types::Timestamp, zone: &TimeZone) -> bool {
 fn start_text(row: &MetricRow, zone: &TimeZone, date_only: bool) -> String {
     let format = if date_only { "%Y-%m-%d" } else { "%Y-%m-%d %H:%M" };
     let start = row.interval_start.as_ref().and_then(timestamp);
-    start.map_or_else(|| ABSENT.to_owned(), |start| start.to_zoned(zone.clone()).strftime(format).to_string())
+    start.map_or_else(|| ABSENT.to_owned(), |start| local(start, zone, format))
 }
 
 fn exact<T: ToString>(value: Option<T>) -> String {
@@ -253,7 +211,7 @@ fn exact<T: ToString>(value: Option<T>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use deskpulse_proto::v1::{Basis, PercentileValue, ShareValue};
+    use deskpulse_proto::v1::{Basis, PercentileValue, ShareValue, Unit};
 
     use super::*;
 
@@ -268,6 +226,8 @@ mod tests {
             count: 3,
             value: Some(20_000.0),
             sum: Some(60_000),
+            min: Some(20_000),
+            max: Some(3_900_000),
             percentiles: vec![percentile(50.0, 20_000.0), percentile(99.9, 3_900_000.0)],
             shares: vec![ShareValue { at_most: Some(day), count: 2, share: 2.0 / 3.0 }],
             ..value("first_response_time", Unit::Milliseconds)
@@ -324,9 +284,43 @@ mod tests {
         assert!(lines.iter().any(|line| line == "resolution_rate – – – – – 48.5 % (12,083/24,918)"), "{text}");
     }
 
+    /// Lines of the table of one row, without the alignment.
+    fn lines(values: Vec<MetricValue>, zone: &TimeZone) -> Vec<String> {
+        let rows = vec![MetricRow { values, ..MetricRow::default() }];
+        let answer = QueryMetricsResponse { rows, ..QueryMetricsResponse::default() };
+        let text = render_table(&answer, TableStyle { group_by: &[], zone, intervals: false });
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    #[test]
+    fn what_was_asked_otherwise_and_what_may_still_change_is_said() {
+        let level = MetricValue {
+            count: 8,
+            value: Some(0.5),
+            variant: "of_offered".to_owned(),
+            provisional: true,
+            ..value("service_level", Unit::Ratio)
+        };
+        let business = MetricValue { clock: Clock::Business.into(), ..value("reply_time", Unit::Milliseconds) };
+        let deadline = Some(prost_types::Timestamp { seconds: 1_456_801_260, nanos: 0 });
+        let at_risk = MetricValue { count: 1, value: Some(1.0), deadline, ..value("sla_at_risk", Unit::Count) };
+        let zone = TimeZone::get("America/Sao_Paulo").unwrap();
+        let lines = lines(vec![level, business, at_risk], &zone);
+        assert_eq!(lines[0], "metric ratio count mean deadline");
+        assert_eq!(lines[2], "service_level (of_offered) 50.0 % * – – –");
+        assert_eq!(lines[3], "reply_time (business) – 0 – –");
+        assert_eq!(lines[4], "sla_at_risk – 1 – 2016-03-01 00:01:00");
+        assert!(lines[5].starts_with("* may still change"), "{lines:?}");
+    }
+
     #[test]
     fn csv_and_json_hold_exact_numbers_and_nothing_for_nothing() {
-        let text = render_csv(&answer(), &["channel".to_owned()]).unwrap();
+        let mut answer = answer();
+        answer.rows[0].values[0].clock = Clock::Business.into();
+        answer.rows[0].values[1].variant = "of_offered".to_owned();
+        answer.rows[0].values[1].provisional = true;
+        answer.rows[0].values[1].deadline = Some(prost_types::Timestamp { seconds: 0, nanos: 500_000_000 });
+        let text = render_csv(&answer, &["channel".to_owned()]).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let header = reader.headers().unwrap().clone();
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
@@ -345,7 +339,13 @@ mod tests {
         assert_eq!((cell(1, "numerator"), cell(1, "denominator")), ("12083".into(), "24918".into()));
         assert_eq!((cell(2, "count"), cell(2, "value"), cell(2, "p50")), ("0".into(), String::new(), String::new()));
 
-        let json: serde_json::Value = serde_json::from_str(&render_json(&answer()).unwrap()).unwrap();
+        let of_last_columns = |row: usize| rows[row].iter().skip(header.len() - 4).collect::<Vec<_>>();
+        assert_eq!(of_last_columns(0), ["business", "", "false", ""]);
+        assert_eq!(of_last_columns(1), ["", "of_offered", "true", "1970-01-01T00:00:00.5Z"]);
+
+        let json: serde_json::Value = serde_json::from_str(&render_json(&answer).unwrap()).unwrap();
+        assert_eq!(json["rows"][0]["values"][0]["clock"], "CLOCK_BUSINESS");
+        assert_eq!(json["rows"][0]["values"][1]["variant"], "of_offered");
         assert_eq!(json["rows"][0]["values"][0]["sum"], "60000");
         assert_eq!(json["rows"][1]["values"][0]["count"], "0");
         assert!(json["rows"][1]["values"][0].get("value").is_none());

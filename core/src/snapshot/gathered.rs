@@ -1,0 +1,76 @@
+//! What is looked up in all partitions before any of them is collected.
+
+use std::collections::HashMap;
+
+use super::{Part, Plan, Reduction};
+use crate::conversation::FIRST_CONTACT_WINDOW_MS;
+use crate::fact::Measure;
+use crate::grid::{ColumnKey, GlobalSubject, Range, StoredFact, View};
+use crate::series::{SeriesId, Symbol};
+use crate::time::Timestamp;
+
+/// What is looked up from all partitions: things that belong together may live apart.
+///
+/// A conversation and the customer's next one, a survey and its conversation have partitions of their own. Each partition
+/// records its side, and a question gathers these from every partition before any of them is collected.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// When each contact, and each customer, began which conversation; sorted.
+    contacts: HashMap<i64, Vec<(i64, GlobalSubject)>>,
+    customers: HashMap<i64, Vec<(i64, GlobalSubject)>>,
+    /// The dimension values of a conversation when another subject's event named it, by credit key.
+    pub(super) credits: HashMap<i64, SeriesId>,
+}
+
+impl Gathered {
+    /// Gathers what the plan needs, and nothing when it needs nothing.
+    #[must_use]
+    pub fn gather<'a>(views: impl Iterator<Item = &'a View> + Clone, tenant: Symbol, plan: &Plan) -> Self {
+        let mut gathered = Self::default();
+        let Range { from_inclusive, to_exclusive } = plan.cut.range();
+        let window = Range { from_inclusive, to_exclusive: to_exclusive.saturating_add(FIRST_CONTACT_WINDOW_MS) };
+        let asks =
+            |by| plan.parts.iter().any(|part| part.reduction == Reduction::NotFollowed && followed_by(part) == by);
+        for by in [Measure::Contact, Measure::CustomerContact] {
+            if asks(by) {
+                let instants = gathered.instants_mut(by);
+                for view in views.clone() {
+                    view.standing(tenant, ColumnKey::of(by), window, |fact| {
+                        instants.entry(fact.value).or_default().push((fact.at_ms, view.global(fact.subject)));
+                    });
+                }
+                for instants in instants.values_mut() {
+                    instants.sort_unstable();
+                }
+            }
+        }
+        if plan.parts.iter().flat_map(|part| &part.measures).any(|measure| measure.is_credited()) {
+            for view in views {
+                let all = Range::up_to_inclusive(Timestamp::MAX.millis());
+                view.standing(tenant, ColumnKey::of(Measure::Credit), all, |fact| {
+                    gathered.credits.insert(fact.value, fact.series);
+                });
+            }
+        }
+        gathered
+    }
+
+    fn instants_mut(&mut self, by: Measure) -> &mut HashMap<i64, Vec<(i64, GlobalSubject)>> {
+        if by == Measure::Contact { &mut self.contacts } else { &mut self.customers }
+    }
+
+    /// Whether the customer of a fact began another conversation after it, within the window.
+    pub(super) fn followed(&self, by: Measure, fact: &StoredFact, itself: GlobalSubject) -> bool {
+        let instants = if by == Measure::Contact { &self.contacts } else { &self.customers };
+        let Some(instants) = instants.get(&fact.value) else { return false };
+        let next = instants.partition_point(|(at_ms, _)| *at_ms <= fact.at_ms);
+        let within = instants[next..].iter().take_while(|(at_ms, _)| at_ms - fact.at_ms <= FIRST_CONTACT_WINDOW_MS);
+        // With skewed clocks a conversation may be resolved before it was opened.
+        within.into_iter().any(|(_, other)| *other != itself)
+    }
+}
+
+/// What must not follow: a first contact no other contact on its topic, self-service no contact at all.
+pub(super) fn followed_by(part: &Part) -> Measure {
+    if part.measures.contains(&Measure::FirstContact) { Measure::Contact } else { Measure::CustomerContact }
+}

@@ -1,0 +1,297 @@
+//! A subject: its timeline and what it has come to, in one mechanism for every kind.
+//!
+//! Two kinds of things reach a conversation from outside its timeline. A *mention* says that an event of another subject
+//! (a survey, a review, an order) names it: the conversation then states, as a credit, which dimension values it had at
+//! that instant. *Moved messages* come from conversations merged into it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::agent::Agent;
+use crate::conversation::Conversation;
+use crate::customer::Customer;
+use crate::event::{CreditKey, Event, Payload};
+use crate::fact::{Fact, Facts, Measure, difference};
+use crate::feedback::{Review, Survey};
+use crate::rules::Rules;
+use crate::series::{DimensionValues, Names, SeriesId};
+use crate::subject::SubjectKind;
+use crate::task::{Session, Task, Team};
+use crate::time::Timestamp;
+use crate::timeline::{Added, Timeline, in_order};
+
+/// What the events of a subject have come to.
+#[derive(Debug)]
+enum State {
+    Conversation(Box<Conversation>),
+    Agent(Box<Agent>),
+    Customer(Box<Customer>),
+    Survey(Box<Survey>),
+    Review(Box<Review>),
+    Task(Box<Task>),
+    Session(Box<Session>),
+    Team(Box<Team>),
+}
+
+impl State {
+    fn begin(kind: SubjectKind, id: &str, events: &[&Event], facts: &mut Facts) -> Option<Self> {
+        let first = events.first()?;
+        Some(match kind {
+            SubjectKind::Conversation => Self::Conversation(Box::new(Conversation::begin(first, events, facts))),
+            SubjectKind::Agent => Self::Agent(Box::new(Agent::begin(facts.names().symbol(id), events, facts))),
+            SubjectKind::Customer => Self::Customer(Box::default()),
+            SubjectKind::Survey => Self::Survey(Box::default()),
+            SubjectKind::Review => Self::Review(Box::default()),
+            SubjectKind::Task => Self::Task(Box::default()),
+            SubjectKind::Session => Self::Session(Box::default()),
+            SubjectKind::Team => Self::Team(Box::new(Team::begin(facts.names().symbol(id)))),
+        })
+    }
+
+    /// Whether an event, even as the last, changes what the events before it mean.
+    fn must_fold_again_for(&self, event: &Event) -> bool {
+        match self {
+            Self::Conversation(conversation) => conversation.must_fold_again_for(event),
+            Self::Agent(_) => Agent::must_fold_again_for(event),
+            Self::Customer(_)
+            | Self::Survey(_)
+            | Self::Review(_)
+            | Self::Task(_)
+            | Self::Session(_)
+            | Self::Team(_) => false,
+        }
+    }
+
+    fn step(&mut self, event: &Event, facts: &mut Facts) {
+        match self {
+            Self::Conversation(conversation) => conversation.step(event, facts),
+            Self::Agent(agent) => agent.step(event, facts),
+            Self::Customer(customer) => customer.step(event, facts),
+            Self::Survey(survey) => survey.step(event, facts),
+            Self::Review(review) => review.step(event, facts),
+            Self::Task(task) => task.step(event, facts),
+            Self::Session(session) => session.step(event, facts),
+            Self::Team(team) => team.step(event, facts),
+        }
+    }
+
+    fn conversation(&self) -> Option<&Conversation> {
+        match self {
+            Self::Conversation(conversation) => Some(conversation),
+            _ => None,
+        }
+    }
+}
+
+/// An event of another subject names a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mention {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What stands for it.
+    pub key: CreditKey,
+}
+
+/// A message of a conversation that was merged into another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The conversation it was written in.
+    pub origin: Arc<str>,
+    /// The message, with its last sentiment and without custom attributes.
+    pub message: Event,
+}
+
+/// A subject's timeline and what it has come to.
+#[derive(Debug)]
+pub struct Subject {
+    kind: SubjectKind,
+    id: Arc<str>,
+    timeline: Timeline,
+    /// Sorted.
+    mentions: Vec<Mention>,
+    /// By the conversation that was merged into this one.
+    moved: BTreeMap<Arc<str>, Vec<Moved>>,
+    state: Option<State>,
+    /// What had been stated before the first change that needs a new fold; see [`Self::settle`].
+    stated: Option<Vec<Fact>>,
+    /// Where this conversation's messages were moved last, and which.
+    sent: Option<(Box<str>, Vec<Moved>)>,
+}
+
+impl Subject {
+    /// A subject of which nothing is known.
+    #[must_use]
+    pub fn new(kind: SubjectKind, id: Arc<str>) -> Self {
+        Self {
+            kind,
+            id,
+            timeline: Timeline::default(),
+            mentions: Vec::new(),
+            moved: BTreeMap::new(),
+            state: None,
+            stated: None,
+            sent: None,
+        }
+    }
+
+    /// Adds an event. In order, its facts are stated at once; otherwise the subject is unsettled from now on.
+    pub fn add(&mut self, event: Event, facts: &mut Facts) -> Added {
+        let (names, rules) = (facts.names(), facts.rules());
+        let id = event.id.clone();
+        let time = event.time;
+        let must_fold_again = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(&event))
+            || self.last_from_outside().is_some_and(|last| last >= time);
+        let added = self.timeline.add(event, names);
+        match (added, &mut self.state) {
+            (Added::Conflict, _) => {
+                let series = facts.series(&DimensionValues::default());
+                facts.state(Measure::ConflictingId, time, series, 0);
+            }
+            (Added::Last, Some(state)) if self.stated.is_none() && !must_fold_again => {
+                if let Some(event) = self.timeline.last() {
+                    state.step(event, facts);
+                }
+            }
+            (Added::Last | Added::Within, _) if self.stated.is_none() => {
+                let before = self.with_moved(self.timeline.active_before(&id), names);
+                self.stated = Some(self.fold(&before, names, rules).1);
+            }
+            (Added::Last | Added::Within | Added::Duplicate, _) => {}
+        }
+        added
+    }
+
+    /// Takes in that another subject's event names this conversation.
+    pub fn mention(&mut self, mention: Mention, facts: &mut Facts) {
+        let Err(place) = self.mentions.binary_search(&mention) else { return };
+        let last_event = self.timeline.last().map(|event| event.time).max(self.last_moved());
+        if let Some(conversation) = self.state.as_ref().and_then(State::conversation)
+            && self.stated.is_none()
+            && last_event.is_some_and(|last| mention.at >= last)
+        {
+            state_credit(mention, conversation.series(), facts);
+        } else {
+            self.unsettle(facts.names(), facts.rules());
+        }
+        self.mentions.insert(place, mention);
+    }
+
+    /// Replaces the messages that came from one conversation; an empty list for one that is no longer merged into this.
+    pub fn receive(&mut self, from: Arc<str>, messages: Vec<Moved>, names: &Names, rules: &Rules) {
+        if self.moved.get(&from).map_or(&[][..], Vec::as_slice) == messages {
+            return;
+        }
+        self.unsettle(names, rules);
+        if messages.is_empty() {
+            self.moved.remove(&from);
+        } else {
+            self.moved.insert(from, messages);
+        }
+    }
+
+    /// From now on other rules hold; these are the ones so far.
+    pub fn unsettle(&mut self, names: &Names, rules: &Rules) {
+        if self.stated.is_none() {
+            let events = self.with_moved(self.timeline.active(), names);
+            self.stated = Some(self.fold(&events, names, rules).1);
+        }
+    }
+
+    /// Whether there were changes whose facts are not stated yet.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.stated.is_some()
+    }
+
+    /// The facts that lead from what had been stated to what the events mean now. However many changes there were, the
+    /// timeline is folded only twice.
+    pub fn settle(&mut self, names: &Names, rules: &Rules) -> Vec<Fact> {
+        let Some(stated) = self.stated.take() else { return Vec::new() };
+        let events = self.with_moved(self.timeline.active(), names);
+        let (state, now) = self.fold(&events, names, rules);
+        self.state = state;
+        difference(&stated, &now)
+    }
+
+    /// What has to be moved elsewhere since the last call: conversations and the messages they are to have from this one.
+    /// Only settling changes it.
+    pub fn outgoing(&mut self, names: &Names) -> Vec<(Box<str>, Vec<Moved>)> {
+        let now = self.messages_to_move(names);
+        if now == self.sent {
+            return Vec::new();
+        }
+        let mut letters = Vec::new();
+        if let Some((old_target, _)) = self.sent.take()
+            && now.as_ref().is_none_or(|(target, _)| *target != old_target)
+        {
+            letters.push((old_target, Vec::new()));
+        }
+        letters.extend(now.clone());
+        self.sent = now;
+        letters
+    }
+
+    /// While merged: the other conversation and all messages of this one, but those that came from there.
+    fn messages_to_move(&self, names: &Names) -> Option<(Box<str>, Vec<Moved>)> {
+        let conversation = self.state.as_ref()?.conversation()?;
+        let target = conversation.merged_into()?;
+        let own = in_order(self.timeline.active(), names).into_iter().filter_map(|event| {
+            let Payload::MessageCreated { sentiment, .. } = &event.payload else { return None };
+            let last = conversation.score(&event.id).or(*sentiment);
+            let mut message = Event { attributes: Box::default(), ..event.clone() };
+            if let Payload::MessageCreated { sentiment, .. } = &mut message.payload {
+                *sentiment = last;
+            }
+            Some(Moved { origin: Arc::clone(&self.id), message })
+        });
+        let passed_on = self.moved.values().flatten().filter(|moved| &*moved.origin != target).cloned();
+        Some((target.into(), own.chain(passed_on).collect()))
+    }
+
+    fn last_moved(&self) -> Option<Timestamp> {
+        self.moved.values().flatten().map(|moved| moved.message.time).max()
+    }
+
+    /// The last instant at which something from outside the timeline has its place.
+    fn last_from_outside(&self) -> Option<Timestamp> {
+        self.mentions.last().map(|mention| mention.at).max(self.last_moved())
+    }
+
+    /// Events of the timeline and moved messages, in order.
+    fn with_moved<'a>(&'a self, events: impl Iterator<Item = &'a Event>, names: &Names) -> Vec<&'a Event> {
+        let moved = self.moved.values().flatten().filter(|moved| moved.origin != self.id).map(|moved| &moved.message);
+        in_order(events.chain(moved), names)
+    }
+
+    /// Walks events in order: what the subject has come to and every fact. No event: no state, no fact.
+    fn fold(&self, events: &[&Event], names: &Names, rules: &Rules) -> (Option<State>, Vec<Fact>) {
+        let mut facts = Facts::new(names, rules);
+        let mut credits = facts.fresh();
+        let Some(mut state) = State::begin(self.kind, &self.id, events, &mut facts) else { return (None, Vec::new()) };
+        let mut mentions = self.mentions.iter().peekable();
+        for event in events {
+            while let Some(mention) = mentions.next_if(|mention| mention.at < event.time) {
+                credit(&state, *mention, &mut credits);
+            }
+            state.step(event, &mut facts);
+        }
+        for mention in mentions {
+            credit(&state, *mention, &mut credits);
+        }
+        // A conversation that is deleted, spam or merged away has no facts, but it did have dimension values.
+        let excluded = state.conversation().is_some_and(Conversation::is_excluded);
+        let mut all = if excluded { Vec::new() } else { facts.into_list() };
+        all.extend(credits.into_list());
+        (Some(state), all)
+    }
+}
+
+fn credit(state: &State, mention: Mention, facts: &mut Facts) {
+    if let Some(conversation) = state.conversation() {
+        state_credit(mention, conversation.series(), facts);
+    }
+}
+
+fn state_credit(mention: Mention, series: SeriesId, facts: &mut Facts) {
+    facts.state(Measure::Credit, mention.at, series, mention.key.get());
+}

@@ -1,0 +1,174 @@
+//! The suite against the reference model: thousands of random scenarios, over real gRPC.
+//!
+//! `DESKPULSE_SCENARIOS` sets how many are tried, `DESKPULSE_SEED` with which seed they begin.
+
+use deskpulse_proto::v1::config_change::Change;
+use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
+use deskpulse_proto::v1::{ConfigChange, Event, SetCalendarRequest, SetSlaPolicyRequest, SetTenantRequest};
+use jiff::Timestamp;
+use tonic::transport::Channel;
+
+use crate::harness::{Client, Question, Random, Suite, run};
+use crate::reference::{Model, Scenario, compare, scenario};
+
+/// How many scenarios share a server.
+const TOGETHER: u64 = 50;
+
+fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+#[test]
+fn any_scenario_answers_as_the_reference_model_does() {
+    let (count, first) = (setting("DESKPULSE_SCENARIOS", 1_000), setting("DESKPULSE_SEED", 1));
+    let seeds: Vec<u64> = (first..first + count).collect();
+    let mut failures = Vec::new();
+    let mut questions = 0;
+    for together in seeds.chunks(usize::try_from(TOGETHER).expect("few")) {
+        // Every other server is killed in the middle of it.
+        let mut suite = Suite::start();
+        let half = together.len() / 2;
+        let (before, after) = together.split_at(half);
+        let (asked, wrong) = run(play_all(&suite, before, Act::Send));
+        assert_eq!((asked, wrong.len()), (0, 0));
+        suite.kill_and_restart();
+        for (seeds, act) in [(before, Act::Ask), (after, Act::Both)] {
+            let (asked, wrong) = run(play_all(&suite, seeds, act));
+            questions += asked;
+            failures.extend(wrong);
+        }
+        assert!(failures.len() < 20, "{} of {questions} answers differ:\n{}", failures.len(), failures.join("\n"));
+    }
+    assert!(failures.is_empty(), "{} of {questions} answers differ:\n{}", failures.len(), failures.join("\n"));
+    println!("{count} scenarios, {questions} questions, all answers as the reference model's");
+}
+
+/// What to do with a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Send,
+    Ask,
+    Both,
+}
+
+/// Plays scenarios, some at a time; returns how many questions were asked and which answers differ.
+async fn play_all(suite: &Suite, seeds: &[u64], act: Act) -> (usize, Vec<String>) {
+    let client = suite.client();
+    client.settle().await;
+    let config = ConfigServiceClient::new(deskpulse_edge::upstream::channel(suite.url()).expect("an address"));
+    let (mut asked, mut failures) = (0, Vec::new());
+    for some in seeds.chunks(4) {
+        let tasks: Vec<_> =
+            some.iter().map(|seed| tokio::spawn(play(client.clone(), config.clone(), *seed, act))).collect();
+        for task in tasks {
+            let (count, wrong) = task.await.expect("no panic");
+            asked += count;
+            failures.extend(wrong);
+        }
+    }
+    (asked, failures)
+}
+
+async fn play(
+    client: Client,
+    mut config: ConfigServiceClient<Channel>,
+    seed: u64,
+    act: Act,
+) -> (usize, Option<String>) {
+    let mut random = Random(seed);
+    let scenario = scenario(&mut random).for_tenant(&format!("t{seed}"));
+    if act != Act::Ask {
+        tell(&client, &mut config, &scenario, &mut random).await;
+    }
+    if act == Act::Send {
+        return (0, None);
+    }
+    for number in 0..scenario.questions.len() {
+        if let Some(difference) = difference(&client, &scenario, number).await {
+            let least = least(&client, &mut config, &scenario, number, seed).await;
+            return (number, Some(format!("seed {seed}, question {number}: {difference}\n{least}")));
+        }
+    }
+    (scenario.questions.len(), None)
+}
+
+/// Sends a scenario: the configuration before the events, after them or between.
+async fn tell(client: &Client, config: &mut ConfigServiceClient<Channel>, scenario: &Scenario, random: &mut Random) {
+    let mut events = scenario.events.clone();
+    let late = events.split_off([0, events.len() / 2, events.len()][random.below(3)]);
+    for batch in events.chunks(1 + random.below(9)) {
+        send(client, batch).await;
+    }
+    for change in &scenario.config {
+        configure(config, change.clone()).await;
+    }
+    for batch in late.chunks(1 + random.below(9)) {
+        send(client, batch).await;
+    }
+}
+
+/// In what the answer to a question differs from the reference model's.
+async fn difference(client: &Client, scenario: &Scenario, question: usize) -> Option<String> {
+    let model = Model::new(&scenario.events, &scenario.config, Timestamp::now().as_millisecond());
+    let request = &scenario.questions[question];
+    match client.ask(Question(request.clone())).await {
+        Ok(rows) => compare(request, &model.answer(request), &rows).err(),
+        Err(status) => Some(format!("{status:?}")),
+    }
+}
+
+/// The fewest events, in the order they are sent, with which the answer still differs.
+async fn least(
+    client: &Client,
+    config: &mut ConfigServiceClient<Channel>,
+    scenario: &Scenario,
+    question: usize,
+    seed: u64,
+) -> String {
+    let mut least = scenario.clone();
+    let mut attempt = 0;
+    let mut size = least.events.len().div_ceil(2);
+    while size > 0 {
+        let mut from = 0;
+        while from < least.events.len() {
+            let mut fewer = least.clone();
+            fewer.events.drain(from..(from + size).min(least.events.len()));
+            attempt += 1;
+            let fewer = fewer.for_tenant(&format!("t{seed}-{attempt}"));
+            tell(client, config, &fewer, &mut Random(seed)).await;
+            if difference(client, &fewer, question).await.is_some() {
+                least = fewer;
+            } else {
+                from += size;
+            }
+        }
+        size /= 2;
+    }
+    let differs = difference(client, &least, question).await.unwrap_or_default();
+    let line = |event: &Event| format!("{} {:?} {:?}", event.time.expect("set"), event.attributes, event.payload);
+    let events: Vec<String> = least.events.iter().map(line).collect();
+    format!("at least: {differs}\n{:?}\n{}", least.questions[question], events.join("\n"))
+}
+
+async fn send(client: &Client, batch: &[Event]) {
+    let outcome = client.send(batch.to_vec()).await;
+    assert_eq!(outcome.rejected, 0, "{:?}", outcome.exceptions);
+}
+
+async fn configure(config: &mut ConfigServiceClient<Channel>, change: ConfigChange) {
+    let tenant = change.tenant;
+    match change.change.expect("a change") {
+        Change::Settings(settings) => {
+            let request = SetTenantRequest { tenant: Some(settings) };
+            drop(config.set_tenant(request).await.expect("settings are taken"));
+        }
+        Change::Calendar(calendar) => {
+            let request = SetCalendarRequest { tenant, calendar: Some(calendar) };
+            drop(config.set_calendar(request).await.expect("a calendar is taken"));
+        }
+        Change::SlaPolicy(policy) => {
+            let request = SetSlaPolicyRequest { tenant, policy: Some(policy) };
+            drop(config.set_sla_policy(request).await.expect("a policy is taken"));
+        }
+    }
+}
