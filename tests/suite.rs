@@ -26,5 +26,7 @@ mod real_data;
 mod reference;
 #[path = "suite/services.rs"]
 mod services;
+#[path = "suite/timers.rs"]
+mod timers;
 #[path = "suite/transcripts.rs"]
 mod transcripts;

@@ -234,23 +234,30 @@ impl Conversation {
     /// Walks over the next event.
     pub(crate) fn step(&mut self, event: &Event, facts: &mut Facts) {
         let at = event.time;
-        let mut values = self.values.clone();
-        if self.opening.as_ref() != Some(&event.id) {
-            set_attributes(&mut values, event);
-        }
-        // The values until now, but for what the event itself says of custom attributes.
-        let before = values.clone();
-        change_values(&mut values, &event.payload);
-        if values != self.values {
-            self.values = values;
-            self.series = facts.series(&self.values);
-            self.move_levels(at, facts);
+        let sets_attributes = !event.attributes.is_empty() && self.opening.as_ref() != Some(&event.id);
+        let changes_values = matches!(event.payload, Payload::Updated(_) | Payload::Assigned { .. });
+        let mut before = None;
+        if sets_attributes || changes_values {
+            let mut values = self.values.clone();
+            if sets_attributes {
+                set_attributes(&mut values, event);
+            }
+            // The values until now, but for what the event itself says of custom attributes.
+            before = Some(values.clone());
+            change_values(&mut values, &event.payload);
+            if values != self.values {
+                self.values = values;
+                self.series = facts.series(&self.values);
+                self.move_levels(at, facts);
+            }
         }
         match &event.payload {
             Payload::StatusChanged { status, merged_into, actor } => {
                 self.enter(*status, merged_into.as_deref(), *actor, at, facts);
             }
-            Payload::Assigned { to, reason } => self.assign(*to, *reason, &before, at, facts),
+            Payload::Assigned { to, reason } => {
+                self.assign(*to, *reason, &before.unwrap_or_default(), at, facts);
+            }
             Payload::MessageCreated { actor, visibility, quick_reply, sentiment } => {
                 let sentiment = self.scores.get(&event.id).copied().or(*sentiment);
                 self.message(*actor, *visibility, *quick_reply, sentiment, at, facts);

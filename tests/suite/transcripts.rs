@@ -48,6 +48,8 @@ mod business;
 mod catalogue;
 #[path = "transcripts/corrections.rs"]
 mod corrections;
+#[path = "transcripts/found.rs"]
+mod found;
 #[path = "transcripts/quality.rs"]
 mod quality;
 #[path = "transcripts/queue.rs"]

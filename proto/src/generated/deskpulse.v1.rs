@@ -290,7 +290,7 @@ pub struct AgentStateChanged {
     /// The state entered. Required.
     #[prost(enumeration = "AgentState", tag = "3")]
     pub state: i32,
-    /// How many contacts the agent may handle at once; absent keeps the last value (1 at first).
+    /// How many contacts the agent may handle at once, at most 1,000; absent keeps the last value (1 at first).
     #[prost(uint32, optional, tag = "4")]
     pub slots: ::core::option::Option<u32>,
 }
@@ -303,7 +303,7 @@ pub struct AgentScheduleSet {
     /// Start of the scheduled time, inclusive. Required.
     #[prost(message, optional, tag = "2")]
     pub from: ::core::option::Option<::prost_types::Timestamp>,
-    /// End of the scheduled time, exclusive. Required; after `from`.
+    /// End of the scheduled time, exclusive. Required; after `from`, by at most 366 days.
     #[prost(message, optional, tag = "3")]
     pub to: ::core::option::Option<::prost_types::Timestamp>,
     /// The state the agent is to be in. Required.
@@ -329,10 +329,10 @@ pub struct AgentEmploymentChanged {
 /// A scale of whole numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Scale {
-    /// The lowest score.
+    /// The lowest score, from -1,000.
     #[prost(int32, tag = "1")]
     pub lowest: i32,
-    /// The highest score; above `lowest`.
+    /// The highest score; above `lowest`, up to 1,000.
     #[prost(int32, tag = "2")]
     pub highest: i32,
 }
@@ -439,7 +439,7 @@ pub struct CustomerLifecycle {
     /// What happened. Required.
     #[prost(enumeration = "LifecycleKind", tag = "2")]
     pub kind: i32,
-    /// The order, contract, offer or feature; empty when none.
+    /// The order, contract, offer or feature; empty when none. Required for renewal due, renewed and feature used.
     #[prost(string, tag = "3")]
     pub reference: ::prost::alloc::string::String,
     /// The money moved; absent when none.
@@ -468,7 +468,7 @@ pub struct SelfserviceEnded {
 /// A cost was recorded, for a conversation or a team.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CostRecorded {
-    /// The cost. Required.
+    /// The cost, at most 10^15 millionths up or down. Required.
     #[prost(message, optional, tag = "1")]
     pub amount: ::core::option::Option<Money>,
     /// The conversation it was spent on; empty when a team is named.
@@ -1266,7 +1266,7 @@ pub struct QueryMetricsRequest {
     /// What to group by, at most 8 of: the dimensions, `tag` (a conversation with two tags counts in both), `weekday` and
     /// `hour` (local, of the instant counted). Beside the standard dimensions, some figures carry one of their own:
     /// `quick_reply`, `outcome` (of a wait in a queue), `state` (of an agent), `sla_policy` and `sla_target`, `currency`,
-    /// `platform` (of a review).
+    /// `feature`, `platform` (of a review).
     #[prost(string, repeated, tag = "4")]
     pub group_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Start of the time asked about, inclusive. Absent: the beginning of all time.
@@ -2460,7 +2460,7 @@ pub struct SurveyScale {
     /// Its scale; absent means the kind's usual one. NPS has no other.
     #[prost(message, optional, tag = "2")]
     pub scale: ::core::option::Option<Scale>,
-    /// Scores from here on count as good, whatever scale a survey names; absent: the top two of five (CES: the top three of
+    /// Scores from here on, within the scale, count as good, whatever scale a survey names; absent: the top two of five (CES: the top three of
     /// seven), in the same proportion of other scales. Not for NPS.
     #[prost(int32, optional, tag = "3")]
     pub good_from: ::core::option::Option<i32>,
@@ -2468,7 +2468,8 @@ pub struct SurveyScale {
 /// One version of a business-hours calendar. Before its first version a calendar counts all time as open.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Calendar {
-    /// The calendar's id, 1 to 64 bytes. At most 100 calendars a tenant and 100 versions a calendar.
+    /// The calendar's id, 1 to 64 bytes. At most 100 calendars a tenant, 100 versions a calendar, and 200,000 blocks, holidays
+    /// and openings in all of them.
     #[prost(string, tag = "1")]
     pub calendar: ::prost::alloc::string::String,
     /// From when on this version holds, inclusive. Required.
@@ -2519,7 +2520,7 @@ pub struct SlaTarget {
     /// What it measures. Required.
     #[prost(enumeration = "SlaTargetKind", tag = "1")]
     pub kind: i32,
-    /// The most it may take. Required, positive.
+    /// The most it may take, in whole milliseconds. Required, positive, at most 10,000 days.
     #[prost(message, optional, tag = "2")]
     pub at_most: ::core::option::Option<::prost_types::Duration>,
     /// On which clock.
@@ -3655,7 +3656,7 @@ pub mod log_service_client {
             self.inner.client_streaming(req, path, codec).await
         }
         /// Writes a change of configuration to every partition, at once; answers when it is durable. The change must have been
-        /// checked.
+        /// checked. INVALID_ARGUMENT: there is no change or no tenant; UNAVAILABLE: the log closes.
         pub async fn append_config(
             &mut self,
             request: impl tonic::IntoRequest<super::AppendConfigRequest>,
@@ -3725,7 +3726,7 @@ pub mod log_service_server {
             tonic::Status,
         >;
         /// Writes a change of configuration to every partition, at once; answers when it is durable. The change must have been
-        /// checked.
+        /// checked. INVALID_ARGUMENT: there is no change or no tenant; UNAVAILABLE: the log closes.
         async fn append_config(
             &self,
             request: tonic::Request<super::AppendConfigRequest>,

@@ -1,0 +1,96 @@
+//! What random scenarios found when they were compared with the reference model, each a story of its own.
+
+use super::check;
+
+#[test]
+fn a_leg_counts_for_its_queue_even_where_it_was_connected_before_it_was_queued() {
+    check(
+        "
+        09:00 c1 leg L connected agent=A
+        09:05 c1 leg L queued queue=Q
+        = answered group=team
+        | Q count 1
+        = queue_wait group=team
+        | Q count 1 sum 0s
+        = skewed_events count 1
+        ",
+    );
+}
+
+#[test]
+fn a_call_in_hand_moves_with_its_conversation_before_the_opening_is_told() {
+    check(
+        "
+        09:00 c1 leg L connected agent=A
+        10:00 c1 updated channel=voice
+        12:00 c1 opened priority=high
+        to 11:00
+        = handle_time_apportioned group=channel,priority
+        | - high value 1h
+        | voice high value 1h
+        ",
+    );
+}
+
+#[test]
+fn a_conversation_resolved_before_it_was_opened_is_no_second_contact_of_itself() {
+    check(
+        "
+        09:00 c1 status resolved by=A
+        09:10 c1 opened customer=kim topic=bill
+        = first_contact_resolution_rate numerator 1 denominator 1
+        ",
+    );
+}
+
+#[test]
+fn nobody_is_unanswered_before_the_conversation_was_opened() {
+    check(
+        "
+        09:00 c1 customer
+        10:00 c1 opened by=bot
+        = unanswered_conversations to=09:30 absent
+        = longest_wait to=09:30 absent
+        = unanswered_conversations to=10:00 count 1
+        = longest_wait to=10:30 value 90m conversation c1
+        ",
+    );
+}
+
+#[test]
+fn a_target_that_can_no_longer_be_missed_stays_at_risk() {
+    check(
+        "
+        day 2026-06-01
+        calendar last zone=UTC opening=2026-06-01/09:00-10:00
+        tenant calendar=last
+        policy gold first_response=60m,business,lead=10m
+        09:00 c1 opened
+        = sla_at_risk to=09:49 absent
+        = sla_at_risk to=12:00 count 1 conversation c1
+        = sla_breaches absent
+        ",
+    );
+}
+
+#[test]
+fn a_deadline_at_closing_time_lasts_until_the_next_opening() {
+    check(
+        "
+        zone Europe/Berlin
+        calendar office zone=Europe/Berlin mon-fri 09:00-17:00
+        tenant calendar=office
+        policy gold first_response=60m,business
+        2026-03-27T16:00 in-time opened
+        2026-03-28T12:00 in-time reply A
+        2026-03-27T16:00 at-opening opened
+        2026-03-30T09:00 at-opening reply A
+        2026-03-27T16:00 late opened
+        2026-03-30T09:00:00.001 late reply A
+        = sla_compliance numerator 2 denominator 3
+        = sla_breaches to=2026-03-30T09:00 absent
+        = sla_breaches from=2026-03-30T09:00 to=2026-03-30T09:00:00.001 count 1
+        = sla_overrun_time count 1 sum 0.001s
+        ",
+    );
+}
