@@ -64,16 +64,14 @@ impl Scale {
         ((2 * scores * part + of) / (2 * of)).max(1)
     }
 
-    /// 1 in the top two fifths (or from `good_from` on), -1 in the bottom two fifths, else 0.
-    fn rate(self, score: i32, good_from: Option<i32>) -> i64 {
-        let extreme = self.share(2, 5);
-        if score >= good_from.unwrap_or(self.highest - extreme + 1) {
-            1
-        } else if score < self.lowest + extreme {
-            -1
-        } else {
-            0
-        }
+    /// Whether a score is in the top two fifths.
+    fn is_good(self, score: i32) -> bool {
+        score > self.highest - self.share(2, 5)
+    }
+
+    /// Whether a score is in the bottom two fifths.
+    fn is_bad(self, score: i32) -> bool {
+        score < self.lowest + self.share(2, 5)
     }
 }
 
@@ -133,7 +131,9 @@ impl Survey {
         match kind {
             SurveyKind::Csat => {
                 count(Measure::CsatScore, score.into());
-                count(Measure::CsatRating, scale.rate(score, rule.good_from));
+                let is_good = rule.good_from.map_or(scale.is_good(score), |good_from| score >= good_from);
+                count(Measure::CsatGood, is_good.into());
+                count(Measure::FeedbackBad, scale.is_bad(score).into());
             }
             SurveyKind::Nps => count(Measure::NpsRating, promotes(score)),
             SurveyKind::Ces => {
@@ -163,8 +163,9 @@ impl Review {
         let mut now = facts.fresh();
         if let Some(rating) = self.rating {
             let values = self.values.with(&Dimension::Platform, rating.platform).credited(rating.about);
-            let value = rating.scale.rate(rating.score, None);
-            now.state(Measure::ReviewRating, rating.at, facts.series(&values), value);
+            let series = facts.series(&values);
+            now.state(Measure::ReviewGood, rating.at, series, rating.scale.is_good(rating.score).into());
+            now.state(Measure::FeedbackBad, rating.at, series, rating.scale.is_bad(rating.score).into());
         }
         self.holding.become_now(now, facts);
     }

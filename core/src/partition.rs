@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::event::Event;
-use crate::fact::{Fact, Facts, Measure};
+use crate::fact::{Fact, Facts, Measure, Weight};
 use crate::grid::{Reader, Recorder, SubjectNumber, grid};
 use crate::rules::{RuleBook, RuleChange, Rules};
 use crate::series::{DimensionValues, Names, Symbol};
@@ -82,10 +82,10 @@ struct Tenant {
     itself: Option<SubjectNumber>,
 }
 
-/// Facts whose instant has not come yet, by that instant.
+/// Facts whose instant has not come yet, by that instant, each with how often it stands.
 #[derive(Debug)]
 struct Timers {
-    waiting: BTreeMap<Timestamp, Vec<(Symbol, SubjectNumber, Fact)>>,
+    waiting: BTreeMap<Timestamp, HashMap<(Symbol, SubjectNumber, Fact), i64>>,
     fired_until: Timestamp,
 }
 
@@ -204,7 +204,8 @@ impl Partition {
     /// Settles subjects, delivers what that moves within the partition, and so on; returns what goes elsewhere.
     fn settle(&mut self, mut unsettled: Unsettled) -> Vec<Letter> {
         let mut elsewhere = Vec::new();
-        // Each round passes messages on by one merge, and a message never goes back to where it was written.
+        // Each round passes messages on by one merge. A message never goes back to where it was written and stands once in
+        // a letter, so letters stop changing even where conversations are merged in a circle.
         while !unsettled.0.is_empty() {
             let mut here = Vec::new();
             for (tenant_name, kind, id) in std::mem::take(&mut unsettled.0) {
@@ -246,10 +247,11 @@ impl Timers {
             return;
         }
         let due = self.waiting.entry(fact.at).or_default();
-        let inverse = (tenant, subject, fact.inverse());
-        match due.iter().position(|waiting| *waiting == inverse) {
-            Some(place) => drop(due.swap_remove(place)),
-            None => due.push((tenant, subject, fact)),
+        let key = (tenant, subject, Fact { weight: Weight::Plus, ..fact });
+        let count = due.entry(key).or_default();
+        *count += fact.weight.sign();
+        if *count == 0 {
+            due.remove(&key);
         }
         if due.is_empty() {
             self.waiting.remove(&fact.at);
@@ -262,8 +264,9 @@ impl Timers {
         let mut any = false;
         while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= self.fired_until) {
             any = true;
-            for (tenant, subject, fact) in first.remove() {
-                recorder.record(tenant, subject, &fact);
+            for ((tenant, subject, fact), count) in first.remove() {
+                let fact = if count < 0 { fact.inverse() } else { fact };
+                (0..count.unsigned_abs()).for_each(|_| recorder.record(tenant, subject, &fact));
             }
         }
         any

@@ -4,13 +4,13 @@
 //! (a survey, a review, an order) names it: the conversation then states, as a credit, which dimension values it had at
 //! that instant. *Moved messages* come from conversations merged into it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::agent::Agent;
 use crate::conversation::Conversation;
 use crate::customer::Customer;
-use crate::event::{CreditKey, Event, Payload};
+use crate::event::{CreditKey, Event, EventId, Payload};
 use crate::fact::{Fact, Facts, Measure, difference};
 use crate::feedback::{Review, Survey};
 use crate::rules::Rules;
@@ -244,8 +244,21 @@ impl Subject {
             }
             Some(Moved { origin: Arc::clone(&self.id), message })
         });
-        let passed_on = self.moved.values().flatten().filter(|moved| &*moved.origin != target).cloned();
+        let passed_on = self.moved_in().into_iter().filter(|moved| &*moved.origin != target).cloned();
         Some((target.into(), own.chain(passed_on).collect()))
+    }
+
+    /// The messages moved here, each once and by the conversation it was written in: where conversations are merged in a
+    /// circle, a message can come in more than one way.
+    fn moved_in(&self) -> Vec<&Moved> {
+        let mut by_origin: BTreeMap<&str, Vec<&Moved>> = BTreeMap::new();
+        let mut known: HashSet<(&str, &EventId)> = HashSet::new();
+        for moved in self.moved.values().flatten() {
+            if moved.origin != self.id && known.insert((&moved.origin, &moved.message.id)) {
+                by_origin.entry(&moved.origin).or_default().push(moved);
+            }
+        }
+        by_origin.into_values().flatten().collect()
     }
 
     fn last_moved(&self) -> Option<Timestamp> {
@@ -259,8 +272,7 @@ impl Subject {
 
     /// Events of the timeline and moved messages, in order.
     fn with_moved<'a>(&'a self, events: impl Iterator<Item = &'a Event>, names: &Names) -> Vec<&'a Event> {
-        let moved = self.moved.values().flatten().filter(|moved| moved.origin != self.id).map(|moved| &moved.message);
-        in_order(events.chain(moved), names)
+        in_order(events.chain(self.moved_in().into_iter().map(|moved| &moved.message)), names)
     }
 
     /// Walks events in order: what the subject has come to and every fact. No event: no state, no fact.

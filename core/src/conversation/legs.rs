@@ -6,7 +6,7 @@
 use super::Conversation;
 use crate::dimension::Dimension;
 use crate::event::{LegChange, LegEnd, LegState};
-use crate::fact::{Facts, Holding, Measure};
+use crate::fact::{Fact, Facts, Holding, Measure};
 use crate::series::{DimensionValues, SeriesId, Symbol};
 use crate::time::Timestamp;
 
@@ -28,8 +28,8 @@ pub(super) struct Leg {
     /// The conversation's dimension values since the leg's first event, each from its instant on, until it ended.
     values: Vec<Instant>,
     ended: Option<(Instant, Option<LegEnd>)>,
-    /// Alerts not taken, and by whom.
-    refused: Vec<(Instant, Option<Symbol>)>,
+    /// Alerts not taken, by whom, and what was stated of them.
+    refused: Vec<(Instant, Option<Symbol>, Fact)>,
     holding: Holding,
 }
 
@@ -59,19 +59,21 @@ enum Credited {
 
 impl Leg {
     /// Takes in an event; true when it is the one that connects the leg.
-    fn learn(&mut self, change: &LegChange, at: Timestamp, values: &DimensionValues) -> bool {
+    fn learn(&mut self, change: &LegChange, at: Timestamp, values: &DimensionValues, facts: &mut Facts) -> bool {
         if change.state == LegState::Queued && self.queued.is_none() {
             self.queue = change.queue;
+            self.refuse_again(facts);
         }
         self.queue_named_last = change.queue.or(self.queue_named_last);
         let instant = self.instant(at, values);
-        if self.ended.is_none() {
-            self.values.push(instant.clone());
-        }
+        self.note(&instant);
         let agent = change.agent.or(self.agent_named_last);
         self.agent_named_last = agent;
         if matches!(change.reason, Some(LegEnd::Declined | LegEnd::Expired)) {
-            self.refused.push((instant.clone(), change.agent.or(self.alerted)));
+            let agent = change.agent.or(self.alerted);
+            let series = self.series(&instant, Credited::Leg(agent), None, facts);
+            let fact = facts.state(Measure::NonResponse, at, series, 0);
+            self.refused.push((instant.clone(), agent, fact));
         }
         match change.state {
             LegState::Ivr => {}
@@ -102,6 +104,24 @@ impl Leg {
             }
         }
         false
+    }
+
+    /// Alerts that were not taken count for the queue that the queued event names, which may come last.
+    fn refuse_again(&mut self, facts: &mut Facts) {
+        let mut refused = std::mem::take(&mut self.refused);
+        for (instant, agent, fact) in &mut refused {
+            facts.take_back(*fact);
+            let series = self.series(instant, Credited::Leg(*agent), None, facts);
+            *fact = facts.state(Measure::NonResponse, instant.at, series, 0);
+        }
+        self.refused = refused;
+    }
+
+    /// Keeps the dimension values of an instant while the leg runs, where they are new.
+    fn note(&mut self, instant: &Instant) {
+        if self.ended.is_none() && self.values.last().is_none_or(|last| last.values != instant.values) {
+            self.values.push(instant.clone());
+        }
     }
 
     /// The queue it counts for, as far as is known: the one it was queued in, else the one named last.
@@ -150,10 +170,6 @@ impl Leg {
             if let Some(customer) = customer {
                 facts.state(Measure::CustomerServed, connected.at, series, customer);
             }
-        }
-        for (instant, agent) in &self.refused {
-            let series = self.series(instant, Credited::Leg(*agent), None, facts);
-            facts.state(Measure::NonResponse, instant.at, series, 0);
         }
         if let Some((ended, reason)) = &self.ended {
             self.state_end(ended, *reason, facts);
@@ -266,7 +282,7 @@ impl Conversation {
     pub(super) fn leg(&mut self, change: &LegChange, at: Timestamp, facts: &mut Facts) {
         let customer = self.customer_number();
         let leg = self.legs.entry(change.leg.clone()).or_default();
-        let connects = leg.learn(change, at, &self.values);
+        let connects = leg.learn(change, at, &self.values, facts);
         let mut now = facts.fresh();
         leg.state(customer, &mut now);
         leg.holding.become_now(now, facts);
@@ -285,7 +301,8 @@ impl Conversation {
     pub(super) fn move_legs(&mut self, at: Timestamp, facts: &mut Facts) {
         let customer = self.customer_number();
         for leg in self.legs.values_mut().filter(|leg| leg.ended.is_none()) {
-            leg.values.push(leg.instant(at, &self.values));
+            let instant = leg.instant(at, &self.values);
+            leg.note(&instant);
             let mut now = facts.fresh();
             leg.state(customer, &mut now);
             leg.holding.become_now(now, facts);

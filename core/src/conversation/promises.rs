@@ -51,6 +51,11 @@ impl Promise {
         }
     }
 
+    /// The instant from which on it is at risk; `None` while paused, without a lead, and where that never comes.
+    fn warning(&self, facts: &Facts) -> Option<Timestamp> {
+        self.reaches(self.target.at_most_ms - self.target.lead_ms?, facts)
+    }
+
     /// States what follows from the present run if nothing happens after `ended`, or nothing at all.
     fn expect(&mut self, ended: Option<Timestamp>, facts: &mut Facts) {
         let mut now = facts.fresh();
@@ -58,8 +63,7 @@ impl Promise {
         if let (Some(deadline), None) = (deadline, ended) {
             now.state(Measure::SlaBreached, deadline, self.series_at(deadline), 0);
         }
-        let lead = self.target.lead_ms.and_then(|lead_ms| self.reaches(self.target.at_most_ms - lead_ms, facts));
-        if let Some(warning) = lead {
+        if let Some(warning) = self.warning(facts) {
             let last = ended.or(deadline);
             let ends = self.series.iter().skip(1).map(|(since, _)| Some(*since)).chain([None]);
             for ((since, series), end) in self.series.iter().zip(ends) {
@@ -133,7 +137,14 @@ impl Conversation {
             if promise.is_breached || promise.deadline(facts).is_some_and(|deadline| deadline < at) {
                 continue;
             }
-            promise.series.push((at.max(since), series));
+            let from = at.max(since);
+            let warned = promise.warning(facts).is_some_and(|warning| warning < from);
+            if warned {
+                promise.series.push((from, series));
+            } else {
+                // What it counted under before the warning does not matter.
+                promise.series = vec![(since, series)];
+            }
             promise.expect(None, facts);
         }
         self.promises = promises;

@@ -90,9 +90,12 @@ impl Conversation {
             business_ms: (episode.business_ms - paused.business_ms).max(0),
         };
         let waiting = self.spent_in(&[Progress::Open, Progress::OnHold], at, facts);
-        for (measure, lasted) in
-            [(Measure::Resolution, episode), (Measure::NetResolution, net), (Measure::RequesterWait, waiting)]
-        {
+        // How long the customer had to wait is credited to nobody in particular.
+        for (measure, lasted, series) in [
+            (Measure::Resolution, episode, series),
+            (Measure::NetResolution, net, series),
+            (Measure::RequesterWait, waiting, self.series),
+        ] {
             facts.lasted(measure, Anchor::Completion, at, series, lasted);
             facts.lasted(measure, Anchor::Start, opened_at, series, lasted);
         }

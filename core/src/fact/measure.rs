@@ -145,8 +145,8 @@ measures! {
     SurveyResponded = "survey_responded",
     /// The score of a satisfaction survey.
     CsatScore = "csat_score",
-    /// How good it was: -1, 0 or 1.
-    CsatRating = "csat_rating",
+    /// Whether it was good: 0 or 1.
+    CsatGood = "csat_good",
     /// A promoter (1), passive (0) or detractor (-1).
     NpsRating = "nps_rating",
     /// The score of an effort survey.
@@ -157,8 +157,10 @@ measures! {
     EngagementScore = "engagement_score",
     /// A promoter (1), passive (0) or detractor (-1) among employees.
     EnpsRating = "enps_rating",
-    /// How good a review was: -1, 0 or 1.
-    ReviewRating = "review_rating",
+    /// Whether a review was good: 0 or 1.
+    ReviewGood = "review_good",
+    /// Whether a satisfaction survey or a review was bad: 0 or 1.
+    FeedbackBad = "feedback_bad",
     /// A task was assigned for the first time.
     TaskAssigned = "task_assigned",
     /// A task is completed.
@@ -273,13 +275,14 @@ impl Measure {
             Self::SurveySent
                 | Self::SurveyResponded
                 | Self::CsatScore
-                | Self::CsatRating
+                | Self::CsatGood
                 | Self::NpsRating
                 | Self::CesScore
                 | Self::CesEasy
                 | Self::EngagementScore
                 | Self::EnpsRating
-                | Self::ReviewRating
+                | Self::ReviewGood
+                | Self::FeedbackBad
                 | Self::Activated
                 | Self::Churned
                 | Self::RenewalDue
@@ -296,7 +299,16 @@ impl Measure {
     /// Whether its facts may lie in the future and become true when their instant has come, unless events prevent it.
     #[must_use]
     pub const fn is_timed(self) -> bool {
-        matches!(self, Self::SlaBreached | Self::SlaAtRisk)
+        matches!(
+            self,
+            Self::SlaBreached
+                | Self::SlaAtRisk
+                | Self::Scheduled
+                | Self::Adherent
+                | Self::Paid
+                | Self::PaidWorking
+                | Self::Productive
+        )
     }
 }
 

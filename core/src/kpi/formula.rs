@@ -377,14 +377,14 @@ impl Formula {
                 let length_ms = extent.end_ms.min(options.now_ms) - extent.start_ms;
                 fraction(partial(0).count.saturating_mul(length_ms.max(0)), whole(partial(1).distribution.sum()))
             }
-            Self::Answered { .. } => {
+            Self::Answered { open, .. } => {
                 let in_time = |partial: &Partial| partial.at_most.first().copied().unwrap_or(0);
                 let started = partial(0).count;
                 if options.within_ms.is_none() {
                     return fraction(partial(1).count, started);
                 }
-                let pending = partials.get(2).map(|open| open.count.unsigned_abs() - in_time(open));
-                Figure { pending, ..fraction(in_time(partial(1)).cast_signed(), started) }
+                let still_open = |_| partial(2).count.unsigned_abs() - in_time(partial(2));
+                Figure { pending: open.map(still_open), ..fraction(in_time(partial(1)).cast_signed(), started) }
             }
         }
     }

@@ -10,7 +10,7 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Share of the satisfaction answers in the top part of their scale: the top two of five, unless \
                       configured otherwise. One answer a survey, the latest revision.",
         formula: "good answers / answers",
-        bases: &[(Basis::Event, ratio!(Term::Exactly(&[Measure::CsatRating], 1), Term::Count(&[Measure::CsatRating])))],
+        bases: &[(Basis::Event, ratio!(Term::Sum(Measure::CsatGood), Term::Count(&[Measure::CsatGood])))],
         credited_to: "owner when the survey was sent",
         source: CONTRACT,
         variants: &[],
@@ -82,13 +82,7 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Share of the satisfaction answers and reviews in the bottom two of five, in the same proportion \
                       of other scales.",
         formula: "bad ratings / ratings",
-        bases: &[(
-            Basis::Event,
-            ratio!(
-                Term::Exactly(&[Measure::CsatRating, Measure::ReviewRating], -1),
-                Term::Count(&[Measure::CsatRating, Measure::ReviewRating])
-            ),
-        )],
+        bases: &[(Basis::Event, ratio!(Term::Sum(Measure::FeedbackBad), Term::Count(&[Measure::FeedbackBad])))],
         credited_to: "owner when the survey was sent",
         source: CONTRACT,
         variants: &[],
@@ -99,10 +93,7 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Share of the reviews in the top two of five, in the same proportion of other scales. One rating \
                       a review, the latest revision.",
         formula: "good reviews / reviews",
-        bases: &[(
-            Basis::Event,
-            ratio!(Term::Exactly(&[Measure::ReviewRating], 1), Term::Count(&[Measure::ReviewRating])),
-        )],
+        bases: &[(Basis::Event, ratio!(Term::Sum(Measure::ReviewGood), Term::Count(&[Measure::ReviewGood])))],
         credited_to: "owner when the review was posted",
         source: CONTRACT,
         variants: &[],

@@ -94,3 +94,24 @@ fn a_deadline_at_closing_time_lasts_until_the_next_opening() {
         ",
     );
 }
+
+#[test]
+fn messages_of_a_conversation_merged_into_a_circle_come_to_rest_and_back() {
+    let circle = "
+        09:00 tail opened
+        09:01 tail customer #t1
+        09:02 tail reply A
+        09:00 one opened
+        09:05 one customer
+        09:00 two opened
+        10:00 tail status merged into=one
+        10:01 one status merged into=two
+        10:02 two status merged into=one
+        ";
+    check(&format!("{circle}= messages_received absent\n= conversations_opened absent"));
+    check(&format!("{circle}11:00 tail retracted t1\n= messages_received absent"));
+    check(&format!("{circle}11:00 one status open\n= messages_received count 2\n= conversations_opened count 1"));
+    check(&format!(
+        "{circle}10:30 tail retracted t1\n11:00 two status open\n= messages_received count 1\n= messages_sent count 1"
+    ));
+}
