@@ -5,9 +5,10 @@ mod sketch;
 #[path = "law/world.rs"]
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deskpulse_core::fact::{Anchor, Clock, Measure};
+use deskpulse_core::snapshot::{Group, Reduction};
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::Added;
 use proptest::prelude::*;
@@ -86,6 +87,26 @@ proptest! {
         for (fact, count) in world.standing() {
             let level = Measure::ALL.iter().any(|measure| is_level(*measure) && fact.starts_with(measure.name()));
             prop_assert!(count > 0 || level, "{count} × {fact}");
+        }
+    }
+
+    #[test]
+    fn net_flow_equals_the_difference_of_two_backlogs(sketches in sketches()) {
+        let order: Vec<usize> = (0..sketches.len()).collect();
+        let mut world = World::new(2, Timestamp::MAX);
+        world.apply(&sketches, &order, 3, 1);
+        // Interval by interval, the first from before anything happened.
+        let flows = world.levels(Measure::Backlog, Reduction::LevelChange);
+        let levels = world.levels(Measure::Backlog, Reduction::Level);
+        let groups: BTreeSet<&Group> = flows.keys().chain(levels.keys()).map(|(_, group)| group).collect();
+        for group in groups {
+            let mut grown = 0;
+            for bucket in 0..7 {
+                let key = (bucket, group.clone());
+                grown += flows.get(&key).map_or(0, |flow| flow.distribution.sum());
+                let backlog = levels.get(&key).map_or(0, |level| level.count);
+                prop_assert_eq!(i128::from(backlog), grown);
+            }
         }
     }
 }

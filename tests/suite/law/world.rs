@@ -1,5 +1,6 @@
 //! Partitions that take in sketches, and all they have to say.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -9,11 +10,11 @@ use deskpulse_core::event::CreditKey;
 use deskpulse_core::fact::{Anchor, Clock, Measure};
 use deskpulse_core::filter::Filter;
 use deskpulse_core::grid::{ColumnKey, Range, StoredFact, View};
-use deskpulse_core::interval::{Interval, cut};
+use deskpulse_core::interval::{Cut, Interval, cut};
 use deskpulse_core::partition::{Arrival, Block, Letter, Partition, Place};
 use deskpulse_core::rules::{Policy, RuleChange, Settings, Target, TargetKind};
 use deskpulse_core::series::{DimensionValues, Names, Symbol};
-use deskpulse_core::snapshot::{Gathered, Part, Partial, Plan, Reduction, Rows, collect};
+use deskpulse_core::snapshot::{Gathered, Group, Part, Partial, Plan, Reduction, Rows, collect};
 use deskpulse_core::state::Mention;
 use deskpulse_core::subject::{SubjectKind, SubjectRef, route};
 use deskpulse_core::time::Timestamp;
@@ -136,6 +137,42 @@ impl World {
         self.partitions.iter().map(|partition| partition.reader().view()).collect()
     }
 
+    /// A level, or its changes, quarter day by quarter day and by team.
+    pub(super) fn levels(&self, measure: Measure, reduction: Reduction) -> BTreeMap<(u32, Group), Partial> {
+        let bounds: Vec<i64> = (0..8).map(|step| START_MS - 1 + step * 21_600_000).collect();
+        let cut = Cut::new(bounds, (0..7).collect()).expect("they ascend");
+        let part = Part {
+            measures: vec![measure],
+            anchor: Anchor::Completion,
+            clock: Clock::Calendar,
+            reduction,
+            at_most: Vec::new(),
+            filter: Filter::Everything,
+        };
+        let group_by = vec![Dimension::Team];
+        let plan = Plan { parts: vec![part], filter: Filter::Everything, group_by, cut, now: self.now };
+        let rows = self.collect(&plan).into_iter();
+        rows.map(|((group, bucket), partials)| ((bucket, group), partials[0].clone())).collect()
+    }
+
+    /// What all partitions together have to say.
+    fn collect(&self, plan: &Plan) -> Rows {
+        let views = self.views();
+        let gathered = Gathered::gather(views.iter(), self.tenant, plan);
+        let mut rows = Rows::new();
+        for view in &views {
+            for (key, partials) in collect(view, &self.names, self.tenant, plan, &gathered).expect("few rows") {
+                match rows.entry(key) {
+                    Entry::Vacant(place) => drop(place.insert(partials)),
+                    Entry::Occupied(mut known) => {
+                        known.get_mut().iter_mut().zip(&partials).for_each(|(ours, theirs)| ours.merge(theirs));
+                    }
+                }
+            }
+        }
+        rows
+    }
+
     /// Everything there is to say: every measure, every reduction, by team, agent and tag, day by day.
     pub(super) fn everything(&self) -> Rows {
         let start = Timestamp::clamped(START_MS - 3_600_000);
@@ -143,19 +180,7 @@ impl World {
         let (cut, _) = cut(start, end, Some(Interval::Day), &[], &jiff::tz::TimeZone::UTC).expect("cuts");
         let group_by = vec![Dimension::Team, Dimension::Agent, Dimension::Tag];
         let plan = Plan { parts: parts(), filter: Filter::Everything, group_by, cut, now: self.now };
-        let views = self.views();
-        let gathered = Gathered::gather(views.iter(), self.tenant, &plan);
-        let mut rows = Rows::new();
-        for view in &views {
-            for (key, partials) in collect(view, &self.names, self.tenant, &plan, &gathered).expect("few rows") {
-                match rows.entry(key) {
-                    std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(partials)),
-                    std::collections::hash_map::Entry::Occupied(mut known) => {
-                        known.get_mut().iter_mut().zip(&partials).for_each(|(ours, theirs)| ours.merge(theirs));
-                    }
-                }
-            }
-        }
+        let rows = self.collect(&plan);
         let is_something = |partials: &Vec<_>| partials.iter().any(|partial| *partial != Partial::default());
         rows.into_iter().filter(|(_, partials)| is_something(partials)).collect()
     }
