@@ -25,6 +25,8 @@ pub struct Agent {
     employed: Option<bool>,
     /// What the present stretch states as long as it lasts.
     running: Holding,
+    /// A stretch has begun that nothing is stated of yet.
+    is_moving: bool,
 }
 
 impl AgentState {
@@ -63,7 +65,7 @@ impl AgentState {
 
 impl Agent {
     /// An agent before the first event.
-    pub(crate) fn begin(agent: Symbol, events: &[&Event], facts: &mut Facts) -> Self {
+    pub(crate) fn begin(agent: Symbol, events: &[&Event]) -> Self {
         let mut values = DimensionValues::default();
         values.set(&Dimension::Agent, Some(agent));
         let mut schedule = Vec::new();
@@ -73,7 +75,7 @@ impl Agent {
             }
         }
         let first_seen = events.first().map_or(Timestamp::MIN, |event| event.time);
-        let mut state = Self {
+        Self {
             values,
             first_seen,
             since: Timestamp::MIN,
@@ -82,9 +84,8 @@ impl Agent {
             schedule,
             employed: None,
             running: Holding::default(),
-        };
-        state.run(facts);
-        state
+            is_moving: true,
+        }
     }
 
     /// Whether an event, even as the last, changes what the events before it mean: a schedule may cover the past.
@@ -107,7 +108,7 @@ impl Agent {
         if values != self.values || state != self.state || own_slots != self.slots {
             self.end(event.time, facts);
             (self.values, self.since, self.state, self.slots) = (values, event.time, state, own_slots);
-            self.run(facts);
+            self.is_moving = true;
         }
         if let Payload::Employed(hired) = &event.payload {
             self.employ(*hired, event.time, facts);
@@ -122,8 +123,18 @@ impl Agent {
         self.running.settle();
     }
 
-    /// A stretch begins and lasts until further notice.
-    fn run(&mut self, facts: &mut Facts) {
+    /// Whether a stretch has begun that nothing is stated of yet.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.is_moving
+    }
+
+    /// After the last event for now: the present stretch lasts until further notice.
+    ///
+    /// Not after each event: with a schedule of many stretches ahead, most of it would be taken back by the next.
+    pub(crate) fn rest(&mut self, facts: &mut Facts) {
+        if !std::mem::take(&mut self.is_moving) {
+            return;
+        }
         let mut now = facts.fresh();
         self.state_stretch(None, &mut now);
         self.running.become_now(now, facts);
@@ -142,7 +153,8 @@ impl Agent {
         }
         let state = self.state.unwrap_or(AgentState::Offline);
         let first = self.schedule.partition_point(|stretch| stretch.to <= self.since);
-        for stretch in &self.schedule[first..] {
+        let met = self.schedule[first..].iter().take_while(|stretch| until.is_none_or(|until| stretch.from < until));
+        for stretch in met {
             let from = stretch.from.max(self.since);
             let to = until.map_or(stretch.to, |until| until.min(stretch.to));
             for (measure, holds) in [

@@ -117,6 +117,8 @@ pub struct Conversation {
     contained: Holding,
 
     customer: Option<Box<str>>,
+    /// The contact it is: the customer and the topic it has come to be about.
+    contact: Holding,
     transferred: bool,
     /// Reopened within [`FIRST_CONTACT_WINDOW_MS`] of a resolution.
     reopened_soon: bool,
@@ -193,6 +195,7 @@ impl Conversation {
             bot_since: None,
             contained: Holding::default(),
             customer: reported.and_then(|(_, opened)| opened.customer.clone()),
+            contact: Holding::default(),
             transferred: false,
             reopened_soon: false,
             owned_by_bot: false,
@@ -207,9 +210,7 @@ impl Conversation {
         };
         facts.state(Measure::Opened, opened_at, series, 0);
         facts.state(Measure::Backlog, opened_at, series, opened_at.millis());
-        if let Some(contact) = state.contact(facts) {
-            facts.state(Measure::Contact, opened_at, series, contact);
-        }
+        state.make_contact(facts);
         if let Some(customer) = state.customer_number() {
             facts.state(Measure::CustomerContact, opened_at, series, customer);
         }
@@ -246,7 +247,11 @@ impl Conversation {
             before = Some(values.clone());
             change_values(&mut values, &event.payload);
             if values != self.values {
+                let topic = self.values.get(&Dimension::Topic);
                 self.values = values;
+                if self.values.get(&Dimension::Topic) != topic {
+                    self.make_contact(facts);
+                }
                 self.series = facts.series(&self.values);
                 self.move_levels(at, facts);
             }
@@ -266,6 +271,12 @@ impl Conversation {
             Payload::Cost { currency, micros } => {
                 let values = self.values.with(&Dimension::Currency, Some(*currency));
                 facts.state(Measure::Cost, at, facts.series(&values), *micros);
+            }
+            Payload::Updated(_) => {
+                let known = before.unwrap_or_default();
+                for tag in self.values.tags().iter().filter(|tag| !known.tags().contains(tag)) {
+                    facts.state(Measure::Tagged, at, facts.series(&self.values.with_only_tag(*tag)), 0);
+                }
             }
             // The opening counts from the beginning, and a second one only for its custom attributes; the others say nothing of a conversation
             // beyond what is done with them above.
@@ -324,6 +335,15 @@ impl Conversation {
             return self.series;
         }
         facts.series(&self.values.with(&Dimension::Agent, agent))
+    }
+
+    /// States that the customer began this conversation, about what it is about now: platforms learn the topic late.
+    fn make_contact(&mut self, facts: &mut Facts) {
+        let mut now = facts.fresh();
+        if let Some(contact) = self.contact(facts) {
+            now.state(Measure::Contact, self.opened_at, self.series_at_opening, contact);
+        }
+        self.contact.become_now(now, facts);
     }
 
     /// Which contact this is now, where the customer is known.

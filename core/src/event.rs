@@ -161,8 +161,10 @@ pub struct CreditKey(std::num::NonZeroI64);
 impl CreditKey {
     /// The key of a subject's event that names a conversation: 64 bits, alike in every process.
     #[must_use]
-    pub fn new(subject: SubjectRef, source: &str, id: &str, conversation: &str) -> Self {
-        let number = number_of(&[subject.kind.prefix(), subject.id, source, id, conversation]);
+    pub fn new(subject: SubjectRef, source: &str, id: &str, time: Timestamp, conversation: &str) -> Self {
+        // The instant too: a refused event of the same id must not lend the accepted one its own.
+        let time = time.millis().to_string();
+        let number = number_of(&[subject.kind.prefix(), subject.id, source, id, &time, conversation]);
         Self(std::num::NonZeroI64::new(number).expect("a number of texts is never 0"))
     }
 

@@ -223,6 +223,11 @@ impl Holding {
         self.0 = now;
     }
 
+    /// These facts, stated already, hold from now on too.
+    pub fn add(&mut self, facts: &[Fact]) {
+        self.0.extend(facts);
+    }
+
     /// Nothing is held any more: what was stated stays for good.
     pub fn settle(&mut self) {
         self.0.clear();

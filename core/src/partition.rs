@@ -153,15 +153,17 @@ impl Partition {
 
     fn change_rules(&mut self, tenant_name: Symbol, change: RuleChange, unsettled: &mut Unsettled) {
         let tenant = self.tenants.entry(tenant_name).or_default();
-        // Everything is folded with the old rules first, and with the new ones when it is settled.
-        for (kind, subjects) in SubjectKind::ALL.into_iter().zip(&mut tenant.subjects) {
-            for (id, (_, subject)) in subjects {
+        let touched = tenant.book.change(change);
+        // What it touches is folded with the old rules first, and with the new ones when it is settled.
+        for (kind, is_touched) in
+            [(SubjectKind::Conversation, touched.conversations), (SubjectKind::Survey, touched.surveys)]
+        {
+            for (id, (_, subject)) in tenant.subjects[kind as usize].iter_mut().filter(|_| is_touched) {
                 subject.unsettle(&self.names, &tenant.rules);
                 unsettled.0.push((tenant_name, kind, Arc::clone(id)));
             }
         }
         let had_calendars = tenant.rules.has_calendars();
-        tenant.book.change(change);
         tenant.rules = tenant.book.rules();
         if had_calendars != tenant.rules.has_calendars() {
             let itself = *tenant.itself.get_or_insert_with(|| self.recorder.add_subject("".into()));

@@ -108,15 +108,31 @@ pub struct RuleBook {
 }
 
 impl RuleBook {
-    /// Puts a change in.
-    pub fn change(&mut self, change: RuleChange) {
+    /// Puts a change in; says whose figures it can change.
+    pub fn change(&mut self, change: RuleChange) -> Touched {
         match change {
-            RuleChange::Settings(settings) => self.settings = settings,
+            RuleChange::Settings(settings) => {
+                let hours = (&self.settings.calendar, &self.settings.team_calendars);
+                let touched = Touched {
+                    conversations: hours != (&settings.calendar, &settings.team_calendars),
+                    surveys: self.settings.surveys != settings.surveys,
+                };
+                self.settings = settings;
+                touched
+            }
             RuleChange::Calendar { id, effective_from, hours } => {
-                self.calendars.entry(id).or_default().insert(effective_from, hours);
+                let used = self.settings.calendar.iter().chain(self.settings.team_calendars.values());
+                let is_used = used.into_iter().any(|used| *used == id);
+                let versions = self.calendars.entry(id).or_default();
+                let changes = versions.get(&effective_from) != Some(&hours);
+                versions.insert(effective_from, hours);
+                Touched { conversations: is_used && changes, surveys: false }
             }
             RuleChange::Policy { id, effective_from, policy } => {
-                self.policies.entry(id).or_default().insert(effective_from, policy);
+                let versions = self.policies.entry(id).or_default();
+                let changes = versions.get(&effective_from) != Some(&policy);
+                versions.insert(effective_from, policy);
+                Touched { conversations: changes, surveys: false }
             }
         }
     }
@@ -144,6 +160,15 @@ impl RuleBook {
             surveys: self.settings.surveys.clone(),
         }
     }
+}
+
+/// Whose figures a change of rules can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touched {
+    /// Those of conversations.
+    pub conversations: bool,
+    /// Those of surveys.
+    pub surveys: bool,
 }
 
 /// A tenant's rules, ready to use. By default there are none.

@@ -313,6 +313,12 @@ impl DimensionValues {
         &self.tags
     }
 
+    /// These values with one tag and no other.
+    #[must_use]
+    pub fn with_only_tag(&self, tag: Symbol) -> Self {
+        Self { tags: vec![tag], ..self.clone() }
+    }
+
     /// Adds a tag, unless there are [`MAX_TAGS`].
     pub fn add_tag(&mut self, tag: Symbol) {
         if let Err(place) = self.tags.binary_search(&tag)

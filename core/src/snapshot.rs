@@ -298,6 +298,7 @@ impl Collector<'_, '_> {
     /// The level as of some instants, ascending, each with its bucket; an instant itself counts.
     fn levels(&mut self, instants: impl ExactSizeIterator<Item = (i64, u32)>) {
         let mut steps = self.steps_until(self.plan.cut.range().to_exclusive).into_iter().peekable();
+        let now_ms = self.plan.now.millis();
         let with_ages = self.part.reduction == Reduction::LevelAge;
         // What makes up the level: how often each subject stands with each value in each group; and how many there are.
         let mut net: HashMap<(u32, SubjectNumber, i64), i64> = HashMap::new();
@@ -326,7 +327,8 @@ impl Collector<'_, '_> {
             }
             for (group, subject, value) in net.keys() {
                 let Some(partial) = self.partials.get(*group, bucket) else { return };
-                let age_ms = at_ms - value;
+                // What is open has been open until now, however far ahead the question looks.
+                let age_ms = at_ms.min(now_ms) - value;
                 let oldest = partial.distribution.max();
                 partial.record(age_ms, &self.part.at_most);
                 let subject = || self.view.subject(*subject);

@@ -38,7 +38,7 @@ impl State {
         let first = events.first()?;
         Some(match kind {
             SubjectKind::Conversation => Self::Conversation(Box::new(Conversation::begin(first, events, facts))),
-            SubjectKind::Agent => Self::Agent(Box::new(Agent::begin(facts.names().symbol(id), events, facts))),
+            SubjectKind::Agent => Self::Agent(Box::new(Agent::begin(facts.names().symbol(id), events))),
             SubjectKind::Customer => Self::Customer(Box::default()),
             SubjectKind::Survey => Self::Survey(Box::default()),
             SubjectKind::Review => Self::Review(Box::default()),
@@ -72,6 +72,21 @@ impl State {
             Self::Task(task) => task.step(event, facts),
             Self::Session(session) => session.step(event, facts),
             Self::Team(team) => team.step(event, facts),
+        }
+    }
+
+    /// Whether it has something to state once there are no more events for now.
+    fn is_moving(&self) -> bool {
+        match self {
+            Self::Agent(agent) => agent.is_moving(),
+            _ => false,
+        }
+    }
+
+    /// States what holds from the last event on.
+    fn rest(&mut self, facts: &mut Facts) {
+        if let Self::Agent(agent) = self {
+            agent.rest(facts);
         }
     }
 
@@ -153,6 +168,9 @@ impl Subject {
                 }
             }
             (Added::Last | Added::Within, _) if self.stated.is_none() => {
+                if let Some(state) = &mut self.state {
+                    state.rest(facts);
+                }
                 let before = self.with_moved(self.timeline.active_before(&id), names);
                 self.stated = Some(self.fold(&before, names, rules).1);
             }
@@ -197,16 +215,22 @@ impl Subject {
         }
     }
 
-    /// Whether there were changes whose facts are not stated yet.
+    /// Whether there were changes whose facts are not all stated yet.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
-        self.stated.is_some()
+        self.stated.is_some() || self.state.as_ref().is_some_and(State::is_moving)
     }
 
     /// The facts that lead from what had been stated to what the events mean now. However many changes there were, the
     /// timeline is folded only twice.
     pub fn settle(&mut self, names: &Names, rules: &Rules) -> Vec<Fact> {
-        let Some(stated) = self.stated.take() else { return Vec::new() };
+        let Some(stated) = self.stated.take() else {
+            let mut facts = Facts::new(names, rules);
+            if let Some(state) = &mut self.state {
+                state.rest(&mut facts);
+            }
+            return facts.into_list();
+        };
         let events = self.with_moved(self.timeline.active(), names);
         let (state, now) = self.fold(&events, names, rules);
         self.state = state;
@@ -290,6 +314,7 @@ impl Subject {
         for mention in mentions {
             credit(&state, *mention, &mut credits);
         }
+        state.rest(&mut facts);
         // A conversation that is deleted, spam or merged away has no facts, but it did have dimension values.
         let excluded = state.conversation().is_some_and(Conversation::is_excluded);
         let mut all = if excluded { Vec::new() } else { facts.into_list() };

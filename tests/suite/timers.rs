@@ -113,3 +113,21 @@ fn a_deadline_that_passes_while_nothing_runs_counts_once_at_its_instant_after_th
     suite.kill_and_restart();
     run(async { assert_eq!(breaches(&suite.client(), opened_ms).await, (30, 30)) });
 }
+
+#[test]
+fn what_is_open_has_been_open_until_now_however_far_ahead_the_question_looks() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        let opened_ms = promise(&suite, &client).await;
+        for metric in ["longest_wait", "backlog_age"] {
+            let mut question = ask("acme", metric);
+            question.0.end_time = Some(instant(opened_ms + 86_400_000));
+            let asked_ms = now_ms();
+            let figure = client.figure(question).await;
+            let oldest = figure.max.map_or(figure.value, |max| Some(max as f64)).expect("thirty are open");
+            let possible = (asked_ms - opened_ms) as f64..=(now_ms() - opened_ms) as f64;
+            assert!(possible.contains(&oldest), "{metric}: {oldest} ms, possible {possible:?}");
+        }
+    });
+}

@@ -299,13 +299,22 @@ impl Conversation {
 
     /// Dimension values have changed: legs in a queue or in conversation count under the new ones from now on.
     pub(super) fn move_legs(&mut self, at: Timestamp, facts: &mut Facts) {
-        let customer = self.customer_number();
         for leg in self.legs.values_mut().filter(|leg| leg.ended.is_none()) {
+            let Some(before) = leg.values.last().cloned() else { continue };
             let instant = leg.instant(at, &self.values);
             leg.note(&instant);
-            let mut now = facts.fresh();
-            leg.state(customer, &mut now);
-            leg.holding.become_now(now, facts);
+            // Only what runs on is moved: what came before stands.
+            let (measure, credited, value) = match (&leg.queued, &leg.connected) {
+                (_, Some(_)) => (Measure::Handling, Credited::Leg(leg.agent), 1),
+                (Some(queued), None) => (Measure::InQueue, Credited::Conversation, queued.at.millis()),
+                (None, None) => continue,
+            };
+            let from = leg.series(&before, credited, None, facts);
+            let to = leg.series(&instant, credited, None, facts);
+            let place = facts.len();
+            facts.lower(measure, at, from, value);
+            facts.state(measure, at, to, value);
+            leg.holding.add(facts.since(place));
         }
     }
 }

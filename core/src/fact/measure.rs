@@ -39,6 +39,8 @@ measures! {
     AutomatedMessage = "automated_message",
     /// A private message of anyone.
     PrivateNote = "private_note",
+    /// A tag was put on a conversation; carries that tag alone.
+    Tagged = "tagged",
     /// A scored customer message; value -1, 0 or 1.
     SentimentScored = "sentiment_scored",
     /// Milliseconds from the opening to the first reply.

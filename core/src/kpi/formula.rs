@@ -358,7 +358,7 @@ impl Formula {
                 let ages = &partial(0).distribution;
                 Figure {
                     conversation: partial(0).oldest.clone(),
-                    deadline_ms: ages.max().map(|age_ms| extent.end_ms - age_ms),
+                    deadline_ms: ages.max().map(|age_ms| extent.end_ms.min(options.now_ms) - age_ms),
                     ..counted(partial(0).count)
                 }
             }

@@ -134,9 +134,10 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "first_contact_resolution_rate",
         unit: Unit::Ratio,
-        description: "Share of the conversations resolved (net) that took at most one reply and one connected leg, no transfer, were not \
-                      reopened within 7 days of a resolution, and were not followed by another conversation of the same \
-                      customer on the same topic within 7 days. Figures less than 7 days old are provisional.",
+        description: "Share of the conversations resolved (net) that took at most one reply and one connected leg, no \
+                      transfer, were not reopened within 7 days of a resolution, and were not followed within 7 days by \
+                      another conversation of the same customer that is about the same topic, as far as is known now. \
+                      Figures less than 7 days old are provisional.",
         formula: "resolved at first contact / resolved",
         bases: &[(
             Basis::Event,

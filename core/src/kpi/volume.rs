@@ -47,6 +47,17 @@ pub(super) const METRICS: &[Metric] = &[
         variants: &[],
     },
     Metric {
+        name: "tags_added",
+        unit: Unit::Count,
+        description: "Tags put on conversations, each when it was put there: grouped by `tag` and ordered, the top list of \
+                      tags.",
+        formula: "tags put on conversations",
+        bases: &[(Basis::Event, Formula::Count(&[Measure::Tagged]))],
+        credited_to: "",
+        source: CONTRACT,
+        variants: &[],
+    },
+    Metric {
         name: "messages_received",
         unit: Unit::Count,
         description: "Public messages of customers.",

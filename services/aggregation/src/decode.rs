@@ -15,6 +15,13 @@ use deskpulse_proto::v1::{self, event, subject};
 
 pub(crate) use config::change;
 
+/// Which event is decoded.
+#[derive(Debug, Clone, Copy)]
+struct Identity<'a> {
+    id: &'a EventId,
+    time: Timestamp,
+}
+
 /// What an event is about.
 type Decoded = (SubjectKind, String, Payload);
 
@@ -30,7 +37,7 @@ pub(crate) fn arrival(event: v1::Event, names: &Names) -> Option<Arrival> {
         .map(|(name, value)| (names.symbol(name), names.symbol_if_set(value)))
         .collect();
     attributes.sort_unstable();
-    let (kind, subject, payload) = payload(event.payload?, &id, names)?;
+    let (kind, subject, payload) = payload(event.payload?, Identity { id: &id, time }, names)?;
     Some(Arrival {
         tenant: names.symbol(&event.tenant),
         kind,
@@ -50,7 +57,7 @@ pub(crate) fn mention(event: &v1::Event, names: &Names) -> Option<(Symbol, Box<s
         _ => return None,
     };
     let at = event.time.as_ref().map_or(Timestamp::MIN, instant);
-    let key = CreditKey::new(SubjectRef { kind, id }, &event.source, &event.id, conversation);
+    let key = CreditKey::new(SubjectRef { kind, id }, &event.source, &event.id, at, conversation);
     Some((names.symbol(&event.tenant), conversation.as_str().into(), Mention { at, key }))
 }
 
@@ -59,7 +66,7 @@ fn instant(time: &prost_types::Timestamp) -> Timestamp {
     Timestamp::clamped(time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos) / 1_000_000))
 }
 
-fn payload(payload: event::Payload, id: &EventId, names: &Names) -> Option<Decoded> {
+fn payload(payload: event::Payload, event: Identity, names: &Names) -> Option<Decoded> {
     use event::Payload as Wire;
     let of_conversation = |(conversation, payload)| (SubjectKind::Conversation, conversation, payload);
     Some(match payload {
@@ -73,16 +80,16 @@ fn payload(payload: event::Payload, id: &EventId, names: &Names) -> Option<Decod
         Wire::AgentStateChanged(changed) => others::agent_state_changed(changed, names)?,
         Wire::AgentScheduleSet(set) => others::schedule_set(set)?,
         Wire::AgentEmploymentChanged(changed) => others::employment_changed(changed)?,
-        Wire::SurveySent(sent) => others::survey_sent(sent, id, names)?,
-        Wire::SurveyAnswered(answered) => others::survey_answered(answered, id, names)?,
-        Wire::ReviewPosted(review) => others::review_posted(review, id, names)?,
+        Wire::SurveySent(sent) => others::survey_sent(sent, event, names)?,
+        Wire::SurveyAnswered(answered) => others::survey_answered(answered, event, names)?,
+        Wire::ReviewPosted(review) => others::review_posted(review, event, names)?,
         Wire::TaskStatusChanged(changed) => others::task_changed(changed, names)?,
-        Wire::CustomerLifecycle(lifecycle) => others::lifecycle(lifecycle, id, names)?,
+        Wire::CustomerLifecycle(lifecycle) => others::lifecycle(lifecycle, event, names)?,
         Wire::SelfserviceEnded(ended) => others::session_ended(ended),
         Wire::CostRecorded(recorded) => others::cost(recorded, names)?,
         Wire::EventRetracted(retracted) => {
-            let same = retracted.retracted_source.as_str() == names.text(id.source);
-            let source = if same { id.source } else { names.symbol(&retracted.retracted_source) };
+            let same = retracted.retracted_source.as_str() == names.text(event.id.source);
+            let source = if same { event.id.source } else { names.symbol(&retracted.retracted_source) };
             let (kind, subject) = subject_of(retracted.subject?.kind?);
             (kind, subject, Payload::Retracted(EventId { source, id: retracted.retracted_id.into() }))
         }

@@ -108,7 +108,7 @@ impl Aggregation {
             .zip(&heads)
             .map(|(number, head)| {
                 info!(partition = number, head, "following");
-                self.spawn(Place { number, of }, log_id, Arc::clone(&post), Arc::clone(&config))
+                self.spawn(Place { number, of }, *head, log_id, Arc::clone(&post), Arc::clone(&config))
             })
             .collect();
         let _ = self.followed.set(FollowedLog { log_id, post, config, partitions });
@@ -125,14 +125,14 @@ impl Aggregation {
     }
 
     /// Starts the thread that owns a partition.
-    fn spawn(&self, place: Place, log_id: u64, post: Arc<Post>, config: Arc<ConfigShelf>) -> Followed {
+    fn spawn(&self, place: Place, head: u64, log_id: u64, post: Arc<Post>, config: Arc<ConfigShelf>) -> Followed {
         let partition = Partition::new(Arc::clone(&self.names), place);
         let reader = partition.reader();
         let (progress, applied) = watch::channel(0);
         let (due, next_due) = watch::channel(Timestamp::MAX);
         let aggregation = self.clone();
         let number = place.number;
-        let follower = Follower { aggregation, number, log_id, post, config, partition, progress, due };
+        let follower = Follower { aggregation, number, head, log_id, post, config, partition, progress, due };
         std::thread::Builder::new()
             .name(format!("partition-{number}"))
             .spawn(move || {
@@ -164,6 +164,8 @@ impl Drop for EndsTheProcess {
 struct Follower {
     aggregation: Aggregation,
     number: u32,
+    /// How far the log reached when following began: what comes before is a replay.
+    head: u64,
     log_id: u64,
     post: Arc<Post>,
     config: Arc<ConfigShelf>,
@@ -286,7 +288,11 @@ impl Follower {
             }
             decode::change(change, &self.aggregation.names)
         });
-        let (added, letters) = self.partition.apply(Block { change, arrivals, mentions }, now());
+        // While replaying, the clock stands where the events are: what they said of their future stays with the timers, as it
+        // did then, until the replay is over.
+        let latest = arrivals.iter().map(|arrival| arrival.event.time).max().unwrap_or(Timestamp::MIN);
+        let clock = if position < self.head { latest.min(now()) } else { now() };
+        let (added, letters) = self.partition.apply(Block { change, arrivals, mentions }, clock);
         for (index, added) in indices.into_iter().zip(added) {
             match added {
                 Added::Last | Added::Within => {}

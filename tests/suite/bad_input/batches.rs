@@ -2,12 +2,15 @@
 
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_proto::v1::event::Payload;
-use deskpulse_proto::v1::{Event, IngestEventsRequest, StreamEventsRequest, SurveyKind, SurveySent};
+use deskpulse_proto::v1::{
+    AssigneeKind, ConversationAssigned, Event, IngestEventsRequest, StreamEventsRequest, SurveyAnswered, SurveyKind,
+    SurveySent,
+};
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 
 use super::{any, event, letters, message, opened, updated};
-use crate::harness::{Client, Suite, ask, assert_refused, run};
+use crate::harness::{Client, Suite, ask, assert_refused, group, run, timestamp};
 
 #[test]
 fn a_batch_that_is_too_small_or_too_large_is_refused_whole() {
@@ -109,6 +112,50 @@ fn a_message_just_below_16_mib_is_accepted_even_when_all_its_events_mention_a_co
         // Once more: each is a duplicate, whether the verdict came in time the first time or not.
         let known = client.send(request.events.into_iter().take(100).collect()).await;
         assert_eq!((known.accepted, known.duplicates + known.unverified), (known.unverified, 100), "{known:?}");
+    });
+}
+
+#[test]
+fn a_refused_event_lends_the_accepted_one_nothing() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        client.settle().await;
+        let at = |minute: u32, id: &str, payload: Payload| Event {
+            id: id.to_owned(),
+            time: Some(timestamp(&format!("2026-06-01T09:{minute:02}:00Z"))),
+            ..event(payload)
+        };
+        let assigned = |agent: &str| {
+            Payload::ConversationAssigned(ConversationAssigned {
+                conversation: "c1".to_owned(),
+                to: AssigneeKind::Agent.into(),
+                assignee: agent.to_owned(),
+                ..Default::default()
+            })
+        };
+        let sent = || {
+            Payload::SurveySent(SurveySent {
+                survey: "s1".to_owned(),
+                kind: SurveyKind::Csat.into(),
+                conversation: "c1".to_owned(),
+                ..Default::default()
+            })
+        };
+        let answered = Payload::SurveyAnswered(SurveyAnswered {
+            survey: "s1".to_owned(),
+            kind: SurveyKind::Csat.into(),
+            score: Some(5),
+            ..Default::default()
+        });
+        client.send(vec![at(0, "1", assigned("ada")), at(30, "2", assigned("bob"))]).await;
+        assert_eq!(client.send(vec![at(10, "sent", sent())]).await.accepted, 1);
+        // The same id at another time: refused, whatever the conversation had become by then.
+        let outcome = client.send(vec![at(40, "sent", sent())]).await;
+        assert_eq!((outcome.rejected, outcome.exceptions[0].reason.as_str()), (1, "CONFLICTING_ID"), "{outcome:?}");
+        client.send(vec![at(50, "3", answered)]).await;
+        let rows = client.rows(ask("acme", "csat_score").group_by(&["agent"])).await;
+        assert_eq!(rows.iter().map(group).collect::<Vec<_>>(), [["ada"]]);
     });
 }
 

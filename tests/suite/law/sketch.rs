@@ -172,7 +172,13 @@ impl Sketch {
         let (kind, subject) = self.kind(all);
         let conversation = format!("c{}", self.mentions()?);
         let subject = format!("c{subject}");
-        Some(CreditKey::new(SubjectRef { kind, id: &subject }, "law", &format!("e{number}"), &conversation))
+        Some(CreditKey::new(
+            SubjectRef { kind, id: &subject },
+            "law",
+            &format!("e{number}"),
+            self.time(),
+            &conversation,
+        ))
     }
 
     fn time(&self) -> Timestamp {

@@ -171,7 +171,7 @@ fn is_first_contact(conversation: &Conversation, resolved: usize, all: &BTreeMap
             && !other.excluded
             && !other.customer.is_empty()
             && other.customer == conversation.customer
-            && other.steps[0].after.get("topic") == topic
+            && other.steps.last().is_some_and(|last| last.after.get("topic") == topic)
             && other.opened > end
             && other.opened <= end + FOLLOW_UP
     });

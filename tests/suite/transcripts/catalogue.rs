@@ -8,7 +8,7 @@ use deskpulse_proto::v1::{Basis, Clock, ListMetricsRequest, Metric};
 use crate::harness::{Client, Suite, ask, run};
 
 /// Metrics the contract does not name in its section 3, each with the reason why it is there.
-const BESIDE_THE_CONTRACT: [(&str, &str); 8] = [
+const BESIDE_THE_CONTRACT: [(&str, &str); 9] = [
     ("waits_started", "the denominator of response_rate"),
     ("waits_answered", "the numerator of response_rate"),
     ("conflicting_ids", "section 2: events refused because their id was known with other content"),
@@ -16,6 +16,7 @@ const BESIDE_THE_CONTRACT: [(&str, &str); 8] = [
     ("handle_time_apportioned", "worked case B: handle time in the intervals it covers"),
     ("contacts_in_queue", "open items: the waits that queue_wait does not show yet"),
     ("customers_served", "the customers behind conversations_handled"),
+    ("tags_added", "the top list of tags: an opening carries none"),
     ("agents", "the states behind the time metrics, as of an instant"),
 ];
 

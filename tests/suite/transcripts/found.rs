@@ -1,4 +1,4 @@
-//! What random scenarios found when they were compared with the reference model, each a story of its own.
+//! What random scenarios and sceptical readers found, each a story of its own.
 
 use super::check;
 
@@ -114,4 +114,45 @@ fn messages_of_a_conversation_merged_into_a_circle_come_to_rest_and_back() {
     check(&format!(
         "{circle}10:30 tail retracted t1\n11:00 two status open\n= messages_received count 1\n= messages_sent count 1"
     ));
+}
+
+#[test]
+fn a_second_contact_is_known_by_the_topic_it_comes_to_be_about() {
+    check(
+        "
+        09:00 c1 opened customer=kim topic=refund
+        09:05 c1 reply A
+        09:10 c1 status resolved by=A
+        10:00 c2 opened customer=kim
+        10:01 c2 updated topic=refund
+        09:00 c3 opened customer=ann topic=refund
+        09:10 c3 status resolved by=A
+        10:00 c4 opened customer=ann topic=refund
+        10:01 c4 updated topic=address
+        = first_contact_resolution_rate numerator 1 denominator 2
+        ",
+    );
+}
+
+#[test]
+fn calls_in_a_queue_and_in_hand_move_with_every_change_of_their_conversation() {
+    check(
+        "
+        09:00 c1 leg waiting queued queue=Q
+        09:00 c1 leg talking connected agent=A
+        09:10 c1 updated priority=high
+        09:20 c1 updated priority=low
+        09:30 c1 updated priority=high
+        10:00 c1 leg talking ended reason=completed
+        to 10:00
+        = handle_time_apportioned group=priority
+        | - value 10m
+        | high value 40m
+        | low value 10m
+        = contacts_in_queue to=09:15 group=priority,team
+        | high Q count 1
+        = contacts_in_queue to=09:25 group=priority,team
+        | low Q count 1
+        ",
+    );
 }

@@ -62,6 +62,9 @@ fn a_top_list_is_a_count_by_group_in_order() {
         = messages_sent group=quick_reply order=-count
         | hello count 2
         | bye count 1
+        = tags_added group=tag order=-count
+        | vip count 2
+        | angry count 1
         = backlog group=tag filter=tag:* order=-count
         | vip count 2
         | angry count 1

@@ -1,19 +1,20 @@
 //! Events of agents, surveys, reviews, tasks, customers, sessions and teams.
 
 use deskpulse_core::event::{
-    AgentState, CreditKey, EventId, LifecycleKind, Payload, Scale, Schedule, SessionOutcome, SurveyContext, SurveyKind,
+    AgentState, CreditKey, LifecycleKind, Payload, Scale, Schedule, SessionOutcome, SurveyContext, SurveyKind,
     TaskStatus,
 };
 use deskpulse_core::series::Names;
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_proto::v1;
 
-use super::{Decoded, instant};
+use super::{Decoded, Identity, instant};
 
 /// The key of a subject's event that names a conversation; `None` when it names none.
-fn about(kind: SubjectKind, subject: &str, event: &EventId, conversation: &str, names: &Names) -> Option<CreditKey> {
+fn about(kind: SubjectKind, subject: &str, event: Identity, conversation: &str, names: &Names) -> Option<CreditKey> {
     let subject = SubjectRef { kind, id: subject };
-    (!conversation.is_empty()).then(|| CreditKey::new(subject, names.text(event.source), &event.id, conversation))
+    let source = names.text(event.id.source);
+    (!conversation.is_empty()).then(|| CreditKey::new(subject, source, &event.id.id, event.time, conversation))
 }
 
 pub(super) fn agent_state_changed(changed: v1::AgentStateChanged, names: &Names) -> Option<Decoded> {
@@ -45,33 +46,33 @@ pub(super) fn employment_changed(changed: v1::AgentEmploymentChanged) -> Option<
     Some((SubjectKind::Agent, changed.agent, Payload::Employed(hired)))
 }
 
-pub(super) fn survey_sent(sent: v1::SurveySent, id: &EventId, names: &Names) -> Option<Decoded> {
+pub(super) fn survey_sent(sent: v1::SurveySent, event: Identity, names: &Names) -> Option<Decoded> {
     let context = SurveyContext {
         kind: survey_kind(sent.kind())?,
         scale: sent.scale.map(scale),
-        about: about(SubjectKind::Survey, &sent.survey, id, &sent.conversation, names),
+        about: about(SubjectKind::Survey, &sent.survey, event, &sent.conversation, names),
         agent: names.symbol_if_set(&sent.agent),
     };
     Some((SubjectKind::Survey, sent.survey, Payload::SurveySent(context)))
 }
 
-pub(super) fn survey_answered(answered: v1::SurveyAnswered, id: &EventId, names: &Names) -> Option<Decoded> {
+pub(super) fn survey_answered(answered: v1::SurveyAnswered, event: Identity, names: &Names) -> Option<Decoded> {
     let context = SurveyContext {
         kind: survey_kind(answered.kind())?,
         scale: answered.scale.map(scale),
-        about: about(SubjectKind::Survey, &answered.survey, id, &answered.conversation, names),
+        about: about(SubjectKind::Survey, &answered.survey, event, &answered.conversation, names),
         agent: names.symbol_if_set(&answered.agent),
     };
     let payload = Payload::SurveyAnswered { context, score: answered.score?, revision: answered.revision };
     Some((SubjectKind::Survey, answered.survey, payload))
 }
 
-pub(super) fn review_posted(review: v1::ReviewPosted, id: &EventId, names: &Names) -> Option<Decoded> {
+pub(super) fn review_posted(review: v1::ReviewPosted, event: Identity, names: &Names) -> Option<Decoded> {
     let payload = Payload::ReviewPosted {
         platform: names.symbol_if_set(&review.platform),
         rating: review.rating?,
         scale: review.scale.map_or(Scale { lowest: 1, highest: 5 }, scale),
-        about: about(SubjectKind::Review, &review.review, id, &review.conversation, names),
+        about: about(SubjectKind::Review, &review.review, event, &review.conversation, names),
         revision: review.revision,
     };
     Some((SubjectKind::Review, review.review, payload))
@@ -88,11 +89,11 @@ pub(super) fn task_changed(changed: v1::TaskStatusChanged, names: &Names) -> Opt
     Some((SubjectKind::Task, changed.task, payload))
 }
 
-pub(super) fn lifecycle(lifecycle: v1::CustomerLifecycle, id: &EventId, names: &Names) -> Option<Decoded> {
+pub(super) fn lifecycle(lifecycle: v1::CustomerLifecycle, event: Identity, names: &Names) -> Option<Decoded> {
     let payload = Payload::Lifecycle {
         kind: lifecycle_kind(lifecycle.kind())?,
         reference: names.symbol_if_set(&lifecycle.reference),
-        about: about(SubjectKind::Customer, &lifecycle.customer, id, &lifecycle.conversation, names),
+        about: about(SubjectKind::Customer, &lifecycle.customer, event, &lifecycle.conversation, names),
     };
     Some((SubjectKind::Customer, lifecycle.customer, payload))
 }
