@@ -125,6 +125,8 @@ pub struct Conversation {
 
     owned_by_bot: bool,
     first_handoff: Option<Timestamp>,
+    /// The first one of the running episode.
+    episode_handoff: Option<Timestamp>,
     last_handoff: Option<Timestamp>,
     reached_human: bool,
     last_agent: Option<Symbol>,
@@ -200,6 +202,7 @@ impl Conversation {
             reopened_soon: false,
             owned_by_bot: false,
             first_handoff: None,
+            episode_handoff: None,
             last_handoff: None,
             reached_human: last_agent.is_some() || initiator == Some(Initiator::Agent),
             last_agent,

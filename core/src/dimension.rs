@@ -29,6 +29,8 @@ pub enum Dimension {
     CustomerSegment,
     /// The quick reply, or macro, an agent used.
     QuickReply,
+    /// The bot that wrote.
+    Bot,
     /// How a wait in a queue ended: `answered`, `abandoned` and so on.
     Outcome,
     /// The state of an agent.
@@ -51,7 +53,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// Every dimension but the custom ones, in the order they are listed to users.
-    pub const STANDARD: [Self; 19] = [
+    pub const STANDARD: [Self; 20] = [
         Self::Channel,
         Self::Direction,
         Self::Team,
@@ -63,6 +65,7 @@ impl Dimension {
         Self::Country,
         Self::CustomerSegment,
         Self::QuickReply,
+        Self::Bot,
         Self::Outcome,
         Self::State,
         Self::SlaPolicy,
@@ -90,6 +93,7 @@ impl Dimension {
             Self::Country => "country",
             Self::CustomerSegment => "customer_segment",
             Self::QuickReply => "quick_reply",
+            Self::Bot => "bot",
             Self::Outcome => "outcome",
             Self::State => "state",
             Self::SlaPolicy => "sla_policy",

@@ -214,6 +214,7 @@ fn place(dimension: &Dimension) -> Place {
         Dimension::Currency => Place::Sparse(4),
         Dimension::Feature => Place::Sparse(5),
         Dimension::Platform => Place::Sparse(6),
+        Dimension::Bot => Place::Sparse(7),
         Dimension::Tag | Dimension::Custom(_) => Place::Elsewhere,
     }
 }

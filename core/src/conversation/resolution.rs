@@ -101,7 +101,7 @@ impl Conversation {
         }
         self.reached_human |= matches!(actor, Actor::Agent(_));
         if self.reached_human {
-            let from = self.first_handoff.unwrap_or(opened_at).max(episode_start);
+            let from = self.episode_handoff.unwrap_or(episode_start).max(episode_start);
             self.duration(Measure::HumanResolution, (from, at), opened_at, series, facts);
         }
         if !self.resolved_before {
@@ -136,6 +136,7 @@ impl Conversation {
         facts.state(Measure::Backlog, self.level_at(at), self.series, self.opened_at.millis());
         self.backlog_series = self.series;
         self.episode_start = at;
+        self.episode_handoff = None;
         self.progress = to;
         self.spans = vec![(at, to)];
         self.promise(TargetKind::Resolution, at, facts);
@@ -192,6 +193,9 @@ impl Conversation {
                 }
             }
             self.last_handoff = Some(at);
+            if self.progress != Progress::Resolved {
+                self.episode_handoff.get_or_insert(at);
+            }
             self.reached_human = true;
         }
         if matches!(to, Assignee::Bot(_)) {

@@ -42,11 +42,15 @@ impl Conversation {
                 self.customer_waits(at, facts);
             }
             Actor::Agent(agent) => self.reply(agent, quick_reply, at, facts),
-            Actor::Bot(_) => {
-                facts.state(Measure::BotMessage, at, self.series, 0);
+            Actor::Bot(bot) => {
+                let series = match bot {
+                    Some(_) => facts.series(&self.values.with(&Dimension::Bot, bot)),
+                    None => self.series,
+                };
+                facts.state(Measure::BotMessage, at, series, 0);
                 self.bot_takes_part(at, facts);
                 if let Some(since) = self.waiting_for_bot_since.take() {
-                    self.duration(Measure::BotResponse, (since, at), since, self.series, facts);
+                    self.duration(Measure::BotResponse, (since, at), since, series, facts);
                 }
             }
             Actor::Unnamed | Actor::Automation | Actor::Campaign | Actor::System => {

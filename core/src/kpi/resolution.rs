@@ -49,9 +49,9 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "human_resolution_time",
         unit: Unit::Milliseconds,
-        description: "resolution_time less the time before the handoff by a bot. Only conversations that reached a \
-                      human.",
-        formula: "t(resolved k) − max(t(handoff), t(start of episode k))",
+        description: "resolution_time less the time before the episode's handoff by a bot, where it had one. Only conversations \
+                      that reached a human.",
+        formula: "t(resolved k) − t(first handoff of episode k, else start of episode k)",
         bases: both!(Formula::Distribution(&[Measure::HumanResolution])),
         credited_to: "resolving agent",
         source: CONTRACT,

@@ -135,10 +135,10 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "bot_response_time",
         unit: Unit::Milliseconds,
-        description: "Length of every wait that a bot answered before a human did. No dimension names the bot.",
+        description: "Length of every wait that a bot answered before a human did.",
         formula: "t(bot's reply) − t(oldest customer message not answered by anyone)",
         bases: both!(Formula::Distribution(&[Measure::BotResponse])),
-        credited_to: "",
+        credited_to: "bot",
         source: CONTRACT,
         variants: &[],
     },

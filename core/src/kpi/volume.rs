@@ -83,7 +83,7 @@ pub(super) const METRICS: &[Metric] = &[
         description: "Public messages of bots.",
         formula: "public bot messages",
         bases: &[(Basis::Event, Formula::Count(&[Measure::BotMessage]))],
-        credited_to: "",
+        credited_to: "bot",
         source: CONTRACT,
         variants: &[],
     },

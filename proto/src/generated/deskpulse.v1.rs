@@ -1265,7 +1265,7 @@ pub struct QueryMetricsRequest {
     pub filter: ::prost::alloc::string::String,
     /// What to group by, at most 8 of: the dimensions, `tag` (a conversation with two tags counts in both), `weekday` and
     /// `hour` (local, of the instant counted). Beside the standard dimensions, some figures carry one of their own:
-    /// `quick_reply`, `outcome` (of a wait in a queue), `state` (of an agent), `sla_policy` and `sla_target`, `currency`,
+    /// `quick_reply`, `bot` (that wrote), `outcome` (of a wait in a queue), `state` (of an agent), `sla_policy` and `sla_target`, `currency`,
     /// `feature`, `platform` (of a review).
     #[prost(string, repeated, tag = "4")]
     pub group_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,

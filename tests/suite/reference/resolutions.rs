@@ -111,8 +111,8 @@ pub(crate) fn read(conversation: &Conversation, all: &BTreeMap<String, Conversat
             samples.push(sample("first_resolution_time", &[(start, end)], &[]));
         }
         if reached_human(conversation, resolved) {
-            let handoff = (1..=resolved).find(|&step| conversation.hands_off(step));
-            let reached = handoff.map_or(opened, |step| conversation.steps[step].at).max(start);
+            let handoff = (episode.first + 1..=resolved).find(|&step| conversation.hands_off(step));
+            let reached = handoff.map_or(start, |step| conversation.steps[step].at).max(start);
             samples.push(sample("human_resolution_time", &[(reached, end)], &[]));
         }
         if (resolved..conversation.steps.len()).all(|step| !conversation.reopens(step)) {

@@ -156,3 +156,22 @@ fn calls_in_a_queue_and_in_hand_move_with_every_change_of_their_conversation() {
         ",
     );
 }
+
+#[test]
+fn a_second_episode_has_a_handoff_of_its_own() {
+    check(
+        "
+        09:00 c1 opened
+        09:05 c1 handoff team:first
+        09:10 c1 status resolved by=A
+        09:30 c1 status open
+        09:40 c1 assigned bot:max
+        09:50 c1 handoff team:first
+        10:00 c1 status resolved by=A
+        11:00 c1 status open
+        11:20 c1 status resolved by=A
+        = human_resolution_time count 3 sum 35m min 5m max 20m
+        = resolution_time count 3 sum 60m
+        ",
+    );
+}

@@ -56,6 +56,8 @@ fn bots_automations_and_notes_never_end_a_wait() {
         2026-06-01T09:03 c1 note A
         = first_response_time absent
         = bot_response_time count 1 sum 1m
+        = bot_response_time group=bot
+        | bot count 1 sum 1m
         = unanswered_conversations count 1
         = response_rate numerator 0 denominator 1
         = conversations_active count 1
