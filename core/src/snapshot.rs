@@ -23,6 +23,8 @@ use groups::Groups;
 pub const MAX_ROWS: usize = 100_000;
 /// The most ages a partition works out for one question: what is open times the intervals.
 const MAX_AGES: usize = 100_000_000;
+/// The most subjects named for a level.
+pub const MAX_NEXT: usize = 100;
 /// The most distinct values of one answer, over all groups and intervals.
 pub const MAX_DISTINCT: usize = 2_000_000;
 
@@ -50,6 +52,8 @@ pub enum Reduction {
     LevelChange,
     /// The level and the ages (end of the interval less value) of what makes it up.
     LevelAge,
+    /// The level and those of its subjects that have the least values.
+    LevelNext,
     /// The area under a level within each interval, up to now: each fact's value times how long it lasts, as the sum.
     Time,
 }
@@ -99,6 +103,8 @@ pub struct Partial {
     pub oldest: Option<Arc<str>>,
     /// The distinct values, where asked for.
     pub distinct: HashSet<i64>,
+    /// The least values and whose they are, where asked for; at most [`MAX_NEXT`], sorted.
+    pub next: Vec<(i64, Arc<str>)>,
 }
 
 impl Partial {
@@ -116,6 +122,13 @@ impl Partial {
             self.at_most.iter_mut().zip(&other.at_most).for_each(|(ours, theirs)| *ours += theirs);
         }
         self.distinct.extend(&other.distinct);
+        self.next.extend(other.next.iter().cloned());
+        self.keep_next();
+    }
+
+    fn keep_next(&mut self) {
+        self.next.sort_unstable();
+        self.next.truncate(MAX_NEXT);
     }
 
     fn record(&mut self, value: i64, bounds: &[i64]) {
@@ -173,7 +186,7 @@ pub fn collect(
             Reduction::Repeated => collector.subjects(2),
             Reduction::DistinctValues => collector.distinct_values(),
             Reduction::LevelChange => collector.level_change(),
-            Reduction::Level | Reduction::LevelAge => {
+            Reduction::Level | Reduction::LevelAge | Reduction::LevelNext => {
                 collector.levels(plan.cut.ends().collect::<Vec<_>>().into_iter());
             }
             Reduction::LevelAtStart => {
@@ -299,7 +312,8 @@ impl Collector<'_, '_> {
     fn levels(&mut self, instants: impl ExactSizeIterator<Item = (i64, u32)>) {
         let mut steps = self.steps_until(self.plan.cut.range().to_exclusive).into_iter().peekable();
         let now_ms = self.plan.now.millis();
-        let with_ages = self.part.reduction == Reduction::LevelAge;
+        let with_next = self.part.reduction == Reduction::LevelNext;
+        let with_ages = self.part.reduction == Reduction::LevelAge || with_next;
         // What makes up the level: how often each subject stands with each value in each group; and how many there are.
         let mut net: HashMap<(u32, SubjectNumber, i64), i64> = HashMap::new();
         let mut counts: HashMap<u32, i64> = HashMap::new();
@@ -325,8 +339,20 @@ impl Collector<'_, '_> {
                 self.partials.too_many = true;
                 return;
             }
-            for (group, subject, value) in net.keys() {
+            for ((group, subject, value), level) in &net {
                 let Some(partial) = self.partials.get(*group, bucket) else { return };
+                if with_next {
+                    if let Some(subject) = self.view.subject(*subject) {
+                        // A conversation has a target for each policy.
+                        let times = usize::try_from(*level).unwrap_or(0);
+                        partial.next.extend(std::iter::repeat_n((*value, subject), times));
+                    }
+                    // Now and then, so that the list stays short.
+                    if partial.next.len() > 10 * MAX_NEXT {
+                        partial.keep_next();
+                    }
+                    continue;
+                }
                 // What is open has been open until now, however far ahead the question looks.
                 let age_ms = at_ms.min(now_ms) - value;
                 let oldest = partial.distribution.max();
@@ -338,6 +364,10 @@ impl Collector<'_, '_> {
                     // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
                     partial.oldest = partial.oldest.take().min(subject());
                 }
+            }
+            for (group, _) in counts.iter().filter(|(_, count)| with_next && **count != 0) {
+                let Some(partial) = self.partials.get(*group, bucket) else { return };
+                partial.keep_next();
             }
         }
     }

@@ -84,7 +84,11 @@ fn a_breach_counts_from_its_deadline_on_without_any_event() {
             // Neither early nor late: what the clock says before the question and after the answer leaves no other way.
             if answered_ms < opened_ms + AT_MOST_MS {
                 assert_eq!(count, 0, "{answered_ms} is before the deadline");
-                seen_at_risk |= figure(&client, "sla_at_risk").await.count == 30;
+                let at_risk = figure(&client, "sla_at_risk").await;
+                let deadline = Some(instant(opened_ms + AT_MOST_MS));
+                assert!(at_risk.running_targets.iter().all(|target| target.deadline == deadline), "{at_risk:?}");
+                assert_eq!(at_risk.running_targets.len() as u64, at_risk.count);
+                seen_at_risk |= at_risk.count == 30;
             }
             if asked_ms > opened_ms + AT_MOST_MS {
                 assert_eq!(count, 30, "{asked_ms} is after the deadline");

@@ -172,10 +172,10 @@ pub struct Figure {
     pub at_most: Vec<u64>,
     /// Waits that may yet be answered in time.
     pub pending: Option<u64>,
-    /// Whose the greatest age, or the next deadline, is.
+    /// Whose the greatest age is.
     pub conversation: Option<Arc<str>>,
-    /// The next deadline.
-    pub deadline_ms: Option<i64>,
+    /// The next deadlines and whose they are.
+    pub next: Vec<(i64, Arc<str>)>,
 }
 
 fn part(options: &Options, measures: &[Measure], reduction: Reduction) -> Part {
@@ -322,7 +322,8 @@ impl Formula {
                 parts
             }
             Self::Level(measures) => vec![of(measures, Reduction::Level)],
-            Self::Ages(measure) | Self::Oldest(measure) | Self::Next(measure) => {
+            Self::Next(measure) => vec![of(&[measure], Reduction::LevelNext)],
+            Self::Ages(measure) | Self::Oldest(measure) => {
                 vec![Part { at_most: options.at_most.clone(), ..of(&[measure], Reduction::LevelAge) }]
             }
             Self::Time(measures) => vec![of(measures, Reduction::Time)],
@@ -355,12 +356,8 @@ impl Formula {
                 Figure { count: ages.count(), value, conversation, ..Figure::default() }
             }
             Self::Next(_) => {
-                let ages = &partial(0).distribution;
-                Figure {
-                    conversation: partial(0).oldest.clone(),
-                    deadline_ms: ages.max().map(|age_ms| extent.end_ms.min(options.now_ms) - age_ms),
-                    ..counted(partial(0).count)
-                }
+                let next = partial(0).next.clone();
+                Figure { next, ..counted(partial(0).count) }
             }
             Self::Time(_) => {
                 let time = partial(0);

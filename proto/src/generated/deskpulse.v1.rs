@@ -1448,6 +1448,19 @@ pub struct MetricValue {
     /// For `sla_at_risk`: the next deadline.
     #[prost(message, optional, tag = "19")]
     pub deadline: ::core::option::Option<::prost_types::Timestamp>,
+    /// For `sla_at_risk`: the targets whose deadlines come next, at most 100, soonest first.
+    #[prost(message, repeated, tag = "20")]
+    pub running_targets: ::prost::alloc::vec::Vec<RunningTarget>,
+}
+/// An SLA target that is running.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunningTarget {
+    /// The conversation.
+    #[prost(string, tag = "1")]
+    pub conversation: ::prost::alloc::string::String,
+    /// The deadline: the last instant that still meets the target.
+    #[prost(message, optional, tag = "2")]
+    pub deadline: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A percentile.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -4136,7 +4149,7 @@ pub struct PartialRow {
     pub partials: ::prost::alloc::vec::Vec<Partial>,
 }
 /// A partial figure: merge by adding counts, sums and buckets, and by taking the least and greatest.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Partial {
     /// The number of facts, of distinct conversations, or the level.
     #[prost(sint64, tag = "1")]
@@ -4168,6 +4181,19 @@ pub struct Partial {
     /// The distinct values, where they are counted over all partitions.
     #[prost(sfixed64, repeated, tag = "10")]
     pub distinct: ::prost::alloc::vec::Vec<i64>,
+    /// The subjects with the least values, at most 100, least first.
+    #[prost(message, repeated, tag = "11")]
+    pub next: ::prost::alloc::vec::Vec<NextSubject>,
+}
+/// A subject of a level and its value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NextSubject {
+    /// The value.
+    #[prost(sint64, tag = "1")]
+    pub value: i64,
+    /// The subject's id.
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// Asks for partial figures again and again.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4216,6 +4242,8 @@ pub enum Reduction {
     DistinctValues = 10,
     /// The number of subjects with at least two facts.
     Repeated = 11,
+    /// As level, with those of its subjects that have the least values.
+    LevelNext = 12,
 }
 impl Reduction {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4236,6 +4264,7 @@ impl Reduction {
             Self::LevelAtStart => "REDUCTION_LEVEL_AT_START",
             Self::DistinctValues => "REDUCTION_DISTINCT_VALUES",
             Self::Repeated => "REDUCTION_REPEATED",
+            Self::LevelNext => "REDUCTION_LEVEL_NEXT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4253,6 +4282,7 @@ impl Reduction {
             "REDUCTION_LEVEL_AT_START" => Some(Self::LevelAtStart),
             "REDUCTION_DISTINCT_VALUES" => Some(Self::DistinctValues),
             "REDUCTION_REPEATED" => Some(Self::Repeated),
+            "REDUCTION_LEVEL_NEXT" => Some(Self::LevelNext),
             _ => None,
         }
     }

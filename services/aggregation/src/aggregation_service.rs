@@ -247,6 +247,7 @@ fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
         v1::Reduction::LevelAtStart => Reduction::LevelAtStart,
         v1::Reduction::DistinctValues => Reduction::DistinctValues,
         v1::Reduction::Repeated => Reduction::Repeated,
+        v1::Reduction::LevelNext => Reduction::LevelNext,
     };
     let measures = part
         .measures
@@ -289,6 +290,11 @@ fn encode(partial: &Partial) -> v1::Partial {
         histogram_counts,
         oldest: partial.oldest.as_deref().unwrap_or_default().to_owned(),
         distinct: partial.distinct.iter().copied().collect(),
+        next: partial
+            .next
+            .iter()
+            .map(|(value, subject)| v1::NextSubject { value: *value, subject: subject.as_ref().to_owned() })
+            .collect(),
     }
 }
 

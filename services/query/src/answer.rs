@@ -12,7 +12,7 @@ use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::v1::{
     self, CollectResponse, Freshness, GroupValue, MetricRow, MetricValue, PercentileValue, QueryMetricsResponse,
-    ShareValue,
+    RunningTarget, ShareValue,
 };
 
 use crate::query_service::basis_on_the_wire;
@@ -86,6 +86,7 @@ fn decode(partial: v1::Partial) -> Partial {
         at_most: partial.at_most,
         oldest: (!partial.oldest.is_empty()).then(|| partial.oldest.into()),
         distinct: partial.distinct.into_iter().collect(),
+        next: partial.next.into_iter().map(|next| (next.value, next.subject.into())).collect(),
         ..Partial::default()
     };
     let values = partial.histogram_counts.iter().sum();
@@ -167,6 +168,7 @@ fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue
     let percentiles = asked.options.percentiles.iter().zip(&figure.percentiles);
     let shares = asked.options.at_most.iter().zip(&figure.at_most);
     let has_samples = figure.count > 0;
+    let conversation = figure.conversation.as_ref().or(figure.next.first().map(|(_, conversation)| conversation));
     MetricValue {
         metric: asked.metric.name.to_owned(),
         basis: basis_on_the_wire(asked.basis).into(),
@@ -192,10 +194,18 @@ fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue
             .collect(),
         pending: figure.pending,
         provisional,
-        conversation: figure.conversation.as_deref().unwrap_or_default().to_owned(),
+        conversation: conversation.map(AsRef::as_ref).unwrap_or_default().to_owned(),
         clock: clock(asked).into(),
         variant: asked.variant.clone(),
-        deadline: figure.deadline_ms.map(timestamp),
+        deadline: figure.next.first().map(|(deadline_ms, _)| timestamp(*deadline_ms)),
+        running_targets: figure
+            .next
+            .iter()
+            .map(|(deadline_ms, conversation)| RunningTarget {
+                conversation: conversation.as_ref().to_owned(),
+                deadline: Some(timestamp(*deadline_ms)),
+            })
+            .collect(),
     }
 }
 

@@ -165,6 +165,7 @@ fn collect_part(part: Part) -> CollectPart {
         Reduction::LevelAtStart => v1::Reduction::LevelAtStart,
         Reduction::LevelChange => v1::Reduction::LevelChange,
         Reduction::LevelAge => v1::Reduction::LevelAge,
+        Reduction::LevelNext => v1::Reduction::LevelNext,
         Reduction::Time => v1::Reduction::Time,
     };
     CollectPart {

@@ -221,7 +221,14 @@ fn parts() -> Vec<Part> {
     let mut parts = Vec::new();
     for measure in Measure::ALL {
         let reductions: &[Reduction] = if is_level(*measure) {
-            &[Reduction::Level, Reduction::LevelAtStart, Reduction::LevelAge, Reduction::LevelChange, Reduction::Time]
+            &[
+                Reduction::Level,
+                Reduction::LevelAtStart,
+                Reduction::LevelAge,
+                Reduction::LevelNext,
+                Reduction::LevelChange,
+                Reduction::Time,
+            ]
         } else if matches!(measure, Measure::FirstContact | Measure::SessionResolved) {
             &[Reduction::NotFollowed]
         } else {
