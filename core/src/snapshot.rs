@@ -187,11 +187,10 @@ pub fn collect(
             Reduction::DistinctValues => collector.distinct_values(),
             Reduction::LevelChange => collector.level_change(),
             Reduction::Level | Reduction::LevelAge | Reduction::LevelNext => {
-                collector.levels(plan.cut.ends().collect::<Vec<_>>().into_iter());
+                collector.levels(plan.cut.ends());
             }
             Reduction::LevelAtStart => {
-                let starts: Vec<_> = plan.cut.starts().map(|(start_ms, bucket)| (start_ms - 1, bucket)).collect();
-                collector.levels(starts.into_iter());
+                collector.levels(plan.cut.starts().map(|(start_ms, bucket)| (start_ms - 1, bucket)));
             }
             Reduction::Time => collector.time(),
         }
@@ -309,7 +308,7 @@ impl Collector<'_, '_> {
     }
 
     /// The level as of some instants, ascending, each with its bucket; an instant itself counts.
-    fn levels(&mut self, instants: impl ExactSizeIterator<Item = (i64, u32)>) {
+    fn levels(&mut self, instants: impl Iterator<Item = (i64, u32)>) {
         let mut steps = self.steps_until(self.plan.cut.range().to_exclusive).into_iter().peekable();
         let now_ms = self.plan.now.millis();
         let with_next = self.part.reduction == Reduction::LevelNext;

@@ -614,5 +614,15 @@ fn a_sum_beyond_64_bits_is_left_out_and_the_value_is_right() {
         question.0.metrics[0].currency = "EUR".to_owned();
         let total = client.figure(question).await;
         assert_eq!((total.count, total.sum, total.value), (10_000, None, Some(1e19)));
+        // A conversation handled, so that there is something to divide by.
+        let mut reply = messages(20_000, 1);
+        if let Some(Payload::MessageCreated(message)) = &mut reply[0].payload {
+            message.actor = Some(Actor { kind: ActorKind::Agent.into(), id: "ada".to_owned() });
+        }
+        client.send(reply).await;
+        let mut question = ask("acme", "cost_per_conversation");
+        question.0.metrics[0].currency = "EUR".to_owned();
+        let each = client.figure(question).await;
+        assert_eq!((each.numerator, each.denominator, each.value), (None, Some(1), Some(1e19)));
     });
 }

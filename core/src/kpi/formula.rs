@@ -163,7 +163,7 @@ pub struct Figure {
     /// The value; `None` when there are no samples.
     pub value: Option<f64>,
     /// For ratios: numerator and denominator.
-    pub fraction: Option<(i64, i64)>,
+    pub fraction: Option<(i128, i128)>,
     /// For distributions: sum, least and greatest value.
     pub extent: Option<(i128, i64, i64)>,
     /// The percentiles asked for.
@@ -229,8 +229,8 @@ impl Term {
         }
     }
 
-    fn evaluate(self, partial: &Partial) -> i64 {
-        let at_most = |index: usize| partial.at_most.get(index).copied().unwrap_or(0).cast_signed();
+    fn evaluate(self, partial: &Partial) -> i128 {
+        let at_most = |index: usize| i128::from(partial.at_most.get(index).copied().unwrap_or(0));
         match self {
             Self::Count(_)
             | Self::Distinct(_)
@@ -238,23 +238,16 @@ impl Term {
             | Self::Repeated(_)
             | Self::NotFollowed(_)
             | Self::Level(_)
-            | Self::LevelAtStart(_) => partial.count,
-            Self::Sum(_) | Self::SumInCurrency(_) | Self::Time(_) | Self::TimeOfAgents(_) => {
-                whole(partial.distribution.sum())
-            }
+            | Self::LevelAtStart(_) => partial.count.into(),
+            Self::Sum(_) | Self::SumInCurrency(_) | Self::Time(_) | Self::TimeOfAgents(_) => partial.distribution.sum(),
             Self::Exactly(..) => at_most(1) - at_most(0),
             Self::Within(_) | Self::Short(_) => at_most(0),
         }
     }
 }
 
-/// A sum in 64 bits, the nearest there is.
-fn whole(sum: i128) -> i64 {
-    i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
-}
-
-fn add_up<'a>(sum: Sum, partials: impl Iterator<Item = &'a Partial>) -> i64 {
-    sum.iter().zip(partials).map(|((sign, term), partial)| sign.saturating_mul(term.evaluate(partial))).sum()
+fn add_up<'a>(sum: Sum, partials: impl Iterator<Item = &'a Partial>) -> i128 {
+    sum.iter().zip(partials).map(|((sign, term), partial)| i128::from(*sign) * term.evaluate(partial)).sum()
 }
 
 impl Formula {
@@ -337,7 +330,9 @@ impl Formula {
         let partial = |index: usize| partials.get(index).unwrap_or(&nothing);
         match self {
             Self::Count(_) | Self::Distinct(_) | Self::Level(_) => counted(partial(0).count),
-            Self::CountShort(measure) => counted(Term::Short(measure).evaluate(partial(0))),
+            Self::CountShort(measure) => {
+                counted(i64::try_from(Term::Short(measure).evaluate(partial(0))).unwrap_or(i64::MAX))
+            }
             Self::DistinctValues(_) => counted(i64::try_from(partial(0).distinct.len()).unwrap_or(i64::MAX)),
             Self::Change(_) => {
                 let steps = &partial(0).distribution;
@@ -372,16 +367,16 @@ impl Formula {
             }
             Self::PerMeanLevel { .. } => {
                 let length_ms = extent.end_ms.min(options.now_ms) - extent.start_ms;
-                fraction(partial(0).count.saturating_mul(length_ms.max(0)), whole(partial(1).distribution.sum()))
+                fraction(i128::from(partial(0).count) * i128::from(length_ms.max(0)), partial(1).distribution.sum())
             }
             Self::Answered { open, .. } => {
                 let in_time = |partial: &Partial| partial.at_most.first().copied().unwrap_or(0);
-                let started = partial(0).count;
+                let started = partial(0).count.into();
                 if options.within_ms.is_none() {
-                    return fraction(partial(1).count, started);
+                    return fraction(partial(1).count.into(), started);
                 }
                 let still_open = |_| partial(2).count.unsigned_abs() - in_time(partial(2));
-                Figure { pending: open.map(still_open), ..fraction(in_time(partial(1)).cast_signed(), started) }
+                Figure { pending: open.map(still_open), ..fraction(in_time(partial(1)).into(), started) }
             }
         }
     }
@@ -392,9 +387,9 @@ fn counted(count: i64) -> Figure {
     Figure { count: count.max(0).unsigned_abs(), value, ..Figure::default() }
 }
 
-fn fraction(above: i64, below: i64) -> Figure {
+fn fraction(above: i128, below: i128) -> Figure {
     Figure {
-        count: below.max(0).unsigned_abs(),
+        count: u64::try_from(below.max(0)).unwrap_or(u64::MAX),
         value: (below > 0).then(|| above as f64 / below as f64),
         fraction: Some((above, below)),
         ..Figure::default()

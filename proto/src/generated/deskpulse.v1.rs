@@ -1405,10 +1405,10 @@ pub struct MetricValue {
     /// The figure: a count, a mean, a ratio. Absent when there are no samples.
     #[prost(double, optional, tag = "5")]
     pub value: ::core::option::Option<f64>,
-    /// For ratios: what is above the line.
+    /// For ratios: what is above the line; absent where it is beyond 64 bits.
     #[prost(sint64, optional, tag = "6")]
     pub numerator: ::core::option::Option<i64>,
-    /// For ratios: what is below the line.
+    /// For ratios: what is below the line; absent where it is beyond 64 bits.
     #[prost(sint64, optional, tag = "7")]
     pub denominator: ::core::option::Option<i64>,
     /// For distributions: the exact sum; absent where it is beyond 64 bits.

@@ -13,6 +13,7 @@ use deskpulse_core::snapshot::{Gathered, Part, Partial, Plan, Reduction, Rows, T
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
+use deskpulse_edge::upstream::answered;
 use deskpulse_proto::v1::aggregation_service_server::{AggregationService, AggregationServiceServer};
 use deskpulse_proto::v1::{
     self, AppendConfigRequest, CollectRequest, CollectResponse, ConfigureRequest, ConfigureResponse,
@@ -23,7 +24,7 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::follow::{Aggregation, FollowedLog, now};
 
@@ -192,15 +193,8 @@ impl AggregationService for AggregationApi {
     async fn configure(&self, request: Request<ConfigureRequest>) -> Result<Response<ConfigureResponse>, Status> {
         let mut log = self.aggregation.log.clone();
         let append = AppendConfigRequest { change: request.into_inner().change };
-        let positions = match timeout(CATCH_UP_PATIENCE, log.append_config(append)).await {
-            Ok(Ok(response)) => response.into_inner().positions,
-            Ok(Err(status)) if !status.details().is_empty() || status.code() == Code::Cancelled => return Err(status),
-            Ok(Err(status)) => {
-                let message = format!("ingest cannot be reached: {}", status.message());
-                return Err(Fault::new(Reason::UpstreamUnreachable, message).into());
-            }
-            Err(_) => return Err(Fault::new(Reason::UpstreamUnreachable, "ingest does not answer").into()),
-        };
+        let written = answered("ingest", CATCH_UP_PATIENCE, Reason::UpstreamUnreachable, log.append_config(append));
+        let positions = written.await?.positions;
         self.applied(&positions).await?;
         Ok(Response::new(ConfigureResponse {}))
     }

@@ -7,9 +7,11 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tonic::codegen::{Service, StdError};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use crate::fault::{Fault, Reason};
 use crate::server::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 
 /// How often the other side is asked whether it is still there, and how long it may take to answer.
@@ -63,4 +65,26 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
         .keep_alive_timeout(PING)
         .tcp_nodelay(true);
     Ok(endpoint)
+}
+
+/// What another service answered, within `patience`. Its own faults pass as they are; that it cannot be reached, or is late
+/// (with the reason for that), is said here.
+pub async fn answered<T>(
+    service: &str,
+    patience: Duration,
+    late: Reason,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) if !status.details().is_empty() || status.code() == Code::Cancelled => Err(status),
+        Ok(Err(status)) => {
+            let message = format!("{service} cannot be reached: {}", status.message());
+            Err(Fault::new(Reason::UpstreamUnreachable, message).into())
+        }
+        Err(_) => {
+            let message = format!("{service} took longer than {} s", patience.as_secs());
+            Err(Fault::new(late, message).into())
+        }
+    }
 }

@@ -3,9 +3,6 @@
 mod check;
 mod page;
 
-use std::time::Duration;
-
-use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
 use deskpulse_edge::upstream::Upstream;
 use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
@@ -17,14 +14,11 @@ use deskpulse_proto::v1::{
     SetCalendarRequest, SetCalendarResponse, SetSlaPolicyRequest, SetSlaPolicyResponse, SetTenantRequest,
     SetTenantResponse, SlaPolicy, Tenant,
 };
-use tokio::time::timeout;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
+use crate::query_service::from_aggregation;
 use page::page;
-
-/// How long aggregation may take, catching up with the log included.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The gRPC side of configuration.
 #[derive(Debug)]
@@ -81,13 +75,13 @@ impl ConfigApi {
     /// A tenant's configuration: every change acknowledged before.
     async fn read(&self, tenant: &str) -> Result<ReadConfigResponse, Status> {
         let request = ReadConfigRequest { tenant: tenant.to_owned() };
-        answered(self.aggregation.clone().read_config(request)).await
+        from_aggregation(self.aggregation.clone().read_config(request)).await
     }
 
     /// Writes a change that was checked; it is durable and applied afterwards.
     async fn write(&self, tenant: String, change: Change) -> Result<(), Status> {
         let request = ConfigureRequest { change: Some(ConfigChange { tenant, change: Some(change) }) };
-        answered(self.aggregation.clone().configure(request)).await.map(drop)
+        from_aggregation(self.aggregation.clone().configure(request)).await.map(drop)
     }
 }
 
@@ -155,21 +149,5 @@ impl ConfigService for ConfigApi {
         let page = page(page_size, &page_token)?;
         let (policies, next_page_token) = page.of(self.read(&tenant).await?.sla_policies);
         Ok(Response::new(ListSlaPoliciesResponse { policies, next_page_token }))
-    }
-}
-
-/// Aggregation's answer; its own faults pass as they are, that it cannot be reached or is late is said here.
-async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
-    match timeout(PATIENCE, call).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) if !status.details().is_empty() || status.code() == Code::Cancelled => Err(status),
-        Ok(Err(status)) => {
-            let message = format!("aggregation cannot be reached: {}", status.message());
-            Err(Fault::new(Reason::UpstreamUnreachable, message).into())
-        }
-        Err(_) => {
-            let message = format!("aggregation took longer than {} s", PATIENCE.as_secs());
-            Err(Fault::new(Reason::AggregationBehind, message).into())
-        }
     }
 }

@@ -7,7 +7,7 @@ use deskpulse_core::kpi::{Basis, CATALOGUE};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
-use deskpulse_edge::upstream::Upstream;
+use deskpulse_edge::upstream::{Upstream, answered};
 use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
 use deskpulse_proto::v1::query_service_server::{QueryService, QueryServiceServer};
 use deskpulse_proto::v1::{
@@ -15,16 +15,15 @@ use deskpulse_proto::v1::{
     MetricVariant, QueryMetricsRequest, QueryMetricsResponse, ReadConfigRequest, WatchAlertsRequest,
     WatchAlertsResponse, WatchMetricsRequest, WatchMetricsResponse,
 };
-use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::answer::{answer, unit};
 use crate::question::Question;
 
 /// How long aggregation may take, catching up with the log included.
-const COLLECT_PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The gRPC side of queries.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ impl QueryApi {
             return Ok(request.time_zone.clone());
         }
         let read = ReadConfigRequest { tenant: request.tenant.clone() };
-        let config = self.aggregation.clone().read_config(read).await.map_err(passed_on)?.into_inner();
+        let config = from_aggregation(self.aggregation.clone().read_config(read)).await?;
         Ok(config.settings.map(|settings| settings.time_zone).unwrap_or_default())
     }
 }
@@ -79,14 +78,7 @@ impl QueryService for QueryApi {
             request.time_zone = self.time_zone(&request).await?;
         }
         let question = Question::parse(request, now)?;
-        let collected = match timeout(COLLECT_PATIENCE, aggregation.collect(question.to_collect())).await {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(passed_on(status)),
-            Err(_) => {
-                let message = format!("aggregation took longer than {} s", COLLECT_PATIENCE.as_secs());
-                return Err(Fault::new(Reason::AggregationBehind, message).into());
-            }
-        };
+        let collected = from_aggregation(aggregation.collect(question.to_collect())).await?;
         Ok(Response::new(answer(&question, collected, now)?))
     }
 
@@ -144,12 +136,9 @@ impl QueryService for QueryApi {
     }
 }
 
-/// Aggregation's own faults pass as they are; that it cannot be reached is said here.
-fn passed_on(status: Status) -> Status {
-    if !status.details().is_empty() || status.code() == Code::Cancelled {
-        return status;
-    }
-    Fault::new(Reason::UpstreamUnreachable, format!("aggregation cannot be reached: {}", status.message())).into()
+/// What aggregation answers.
+pub(crate) async fn from_aggregation<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    answered("aggregation", PATIENCE, Reason::AggregationBehind, call).await
 }
 
 /// The wire's word for a basis.
