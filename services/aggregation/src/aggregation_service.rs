@@ -49,8 +49,9 @@ impl AggregationApi {
             .accept_compressed(CompressionEncoding::Zstd)
     }
 
-    fn followed(&self) -> Result<&FollowedLog, Fault> {
-        self.aggregation.followed.get().ok_or_else(|| {
+    /// The log that is followed; just after the start, once it has been reached.
+    async fn followed(&self) -> Result<&FollowedLog, Fault> {
+        timeout(HEAD_PATIENCE, self.aggregation.followed.wait()).await.map_err(|_| {
             let message = "aggregation has not reached the log yet: is ingest up?";
             Fault::new(Reason::UpstreamUnreachable, message)
         })
@@ -59,7 +60,7 @@ impl AggregationApi {
     /// Waits until every event acknowledged before now is counted, with every message that moved because of one and every
     /// timer due before now; returns how far each partition is.
     async fn catch_up(&self) -> Result<Vec<PartitionPosition>, Fault> {
-        let followed = self.followed()?;
+        let followed = self.followed().await?;
         let asked_at = now();
         let before: Vec<u64> = followed.partitions.iter().map(|partition| *partition.applied.borrow()).collect();
         let mut log = self.aggregation.log.clone();
@@ -107,7 +108,7 @@ impl AggregationApi {
     /// Waits until changes at these positions are applied.
     async fn applied(&self, positions: &[u64]) -> Result<(), Fault> {
         let deadline = Instant::now() + CATCH_UP_PATIENCE;
-        for (partition, position) in self.followed()?.partitions.iter().zip(positions) {
+        for (partition, position) in self.followed().await?.partitions.iter().zip(positions) {
             let mut applied = partition.applied.clone();
             let there = timeout_at(deadline, applied.wait_for(|applied| applied >= position)).await;
             if !matches!(there, Ok(Ok(_))) {
@@ -201,7 +202,7 @@ impl AggregationService for AggregationApi {
 
     async fn read_config(&self, request: Request<ReadConfigRequest>) -> Result<Response<ReadConfigResponse>, Status> {
         self.catch_up().await?;
-        Ok(Response::new(self.followed()?.config.read(&request.into_inner().tenant)))
+        Ok(Response::new(self.followed().await?.config.read(&request.into_inner().tenant)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Following the log: one thread a partition, which owns that partition's state.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use deskpulse_core::grid::Reader;
@@ -15,7 +15,7 @@ use deskpulse_proto::v1::{
     DescribeLogRequest, DescribeLogResponse, EventBlock, ReadRequest, ReadResponse, ReportAppliedRequest,
 };
 use prost::Message;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -41,7 +41,7 @@ pub struct Aggregation {
     pub(crate) log: LogServiceClient<Upstream>,
     pub(crate) drain: Drain,
     /// Empty until the log has been reached.
-    pub(crate) followed: Arc<OnceLock<FollowedLog>>,
+    pub(crate) followed: Arc<SetOnce<FollowedLog>>,
 }
 
 /// The log that is followed, and no other.
@@ -85,7 +85,7 @@ impl Aggregation {
     #[must_use]
     pub fn follow(log: Upstream, drain: Drain) -> Self {
         let log = LogServiceClient::new(log).max_decoding_message_size(2 * MAX_MESSAGE);
-        let aggregation = Self { names: Arc::new(Names::default()), log, drain, followed: Arc::new(OnceLock::new()) };
+        let aggregation = Self { names: Arc::new(Names::default()), log, drain, followed: Arc::new(SetOnce::new()) };
         tokio::spawn(aggregation.clone().start());
         aggregation
     }
