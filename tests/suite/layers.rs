@@ -18,12 +18,14 @@ struct Layer {
 
 const PROTO: &str = "deskpulse-proto";
 const CORE: &str = "deskpulse-core";
+const DISK: &str = "deskpulse-disk";
 const LOG: &str = "deskpulse-log";
+const STORE: &str = "deskpulse-store";
 const EDGE: &str = "deskpulse-edge";
 const GRPC: &[&str] = &["http", "hyper", "prost", "prost-types", "tonic", "tonic-prost", "tonic-types", "tower"];
 
 /// As in ARCHITECTURE.md. The binary, `services/main.rs`, may use all.
-const LAYERS: [Layer; 8] = [
+const LAYERS: [Layer; 10] = [
     Layer { folder: "proto", package: PROTO, may_use: &[], without: &["tokio"], never: &[] },
     Layer {
         folder: "core",
@@ -58,7 +60,9 @@ const LAYERS: [Layer; 8] = [
             "TimeZone::system",
         ],
     },
-    Layer { folder: "services/log", package: LOG, may_use: &[CORE], without: GRPC, never: &[] },
+    Layer { folder: "services/disk", package: DISK, may_use: &[], without: GRPC, never: &[] },
+    Layer { folder: "services/log", package: LOG, may_use: &[CORE, DISK], without: GRPC, never: &[] },
+    Layer { folder: "services/store", package: STORE, may_use: &[DISK], without: GRPC, never: &[] },
     Layer { folder: "services/edge", package: EDGE, may_use: &[PROTO], without: &[], never: &[] },
     Layer {
         folder: "services/ingest",
@@ -70,7 +74,7 @@ const LAYERS: [Layer; 8] = [
     Layer {
         folder: "services/aggregation",
         package: "deskpulse-aggregation",
-        may_use: &[PROTO, CORE, EDGE],
+        may_use: &[PROTO, CORE, STORE, EDGE],
         without: &[],
         never: &["ingest_service_client", "ingest_service_server", "query_service_client", "query_service_server"],
     },
