@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use dashmap::DashMap;
+use deskpulse_core::archive::EmptyArchive;
 use deskpulse_core::fact::{Fact, Measure};
 use deskpulse_core::grid::{ColumnKey, Range, Reader, Recorder, grid};
 use deskpulse_core::series::{Names, SeriesId, Symbol};
@@ -43,7 +44,7 @@ pub(crate) fn record(criterion: &mut Criterion) {
     });
     group.bench_function("ours", |bencher| {
         bencher.iter_batched(
-            grid,
+            || grid(0, Arc::new(EmptyArchive)).expect("nothing to read"),
             |(mut recorder, reader)| {
                 record_all(&mut recorder, tenant, &facts);
                 (recorder, reader)
@@ -54,7 +55,7 @@ pub(crate) fn record(criterion: &mut Criterion) {
     group.bench_function("ours, while a reader scans without a pause", |bencher| {
         bencher.iter_batched(
             || {
-                let (recorder, reader) = grid();
+                let (recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
                 (recorder, Scanner::start(reader, tenant))
             },
             |(mut recorder, scanner)| {
@@ -121,7 +122,7 @@ fn all_hold_the_same(
         push(vectors, fact);
         add(histograms, fact);
     }
-    let (mut recorder, reader) = grid();
+    let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
     record_all(&mut recorder, tenant, facts);
     let mut ours = Cells::new();
     scan(&reader, tenant, |at_ms, series, value| {
@@ -140,7 +141,7 @@ fn all_hold_the_same(
 fn scan(reader: &Reader, tenant: Symbol, mut see: impl FnMut(i64, SeriesId, i64)) {
     let all = Range { from_inclusive: 0, to_exclusive: i64::MAX };
     let key = ColumnKey::of(Measure::FirstResponse);
-    reader.view().facts(tenant, key, all, |fact| see(fact.at_ms, fact.series, fact.value));
+    reader.view().facts(tenant, key, all, |fact| see(fact.at_ms, fact.series, fact.value)).expect("readable");
 }
 
 /// A thread that reads a grid from one end to the other, again and again, until it is dropped.

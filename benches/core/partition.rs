@@ -87,7 +87,7 @@ fn apply_all(partition: &mut Partition, tenant: Symbol, arrivals: Arrivals) -> u
         let block = Block { arrivals: arrivals.by_ref().take(EACH).collect(), ..Block::default() };
         let Some(last) = block.arrivals.last() else { return within };
         let now = last.event.time;
-        let (all_added, letters) = partition.apply(block, now);
+        let (all_added, letters) = partition.apply(block, now).expect("nothing is put away");
         assert!(letters.is_empty(), "no conversation is merged");
         for added in all_added {
             match added {
@@ -138,9 +138,12 @@ fn the_order_of_arrival_changes_nothing(names: &Arc<Names>, tenant: Symbol, in_o
         let all = Range { from_inclusive: 0, to_exclusive: i64::MAX };
         for key in columns() {
             let column = (key.measure, key.anchor, key.clock);
-            reader.view().facts(tenant, key, all, |fact| {
-                *standing.entry((column, fact.at_ms, fact.series, fact.value)).or_default() += fact.weight.sign();
-            });
+            reader
+                .view()
+                .facts(tenant, key, all, |fact| {
+                    *standing.entry((column, fact.at_ms, fact.series, fact.value)).or_default() += fact.weight.sign();
+                })
+                .expect("readable");
         }
         standing.retain(|_, count| *count != 0);
         (within, standing)

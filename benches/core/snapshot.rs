@@ -1,8 +1,11 @@
 //! A question over a million facts of a week: count, sum, p50, p90 and p99 in 40 groups.
 
+use std::sync::Arc;
+
 use std::collections::{BTreeMap, HashMap};
 
 use criterion::{Criterion, Throughput};
+use deskpulse_core::archive::EmptyArchive;
 use deskpulse_core::dimension::Dimension;
 use deskpulse_core::fact::{Anchor, Clock, Fact, Measure};
 use deskpulse_core::filter::Filter;
@@ -71,7 +74,7 @@ pub(crate) fn collect(criterion: &mut Criterion) {
 
 /// A grid with these facts, where every `corrected_each`-th is stated, taken back and stated again; 0: none.
 fn recorded(tenant: Symbol, facts: &[Fact], corrected_each: usize) -> Reader {
-    let (mut recorder, reader) = grid();
+    let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
     let subjects: Vec<_> = (0..1_000).map(|n| recorder.add_subject(format!("c{n}").into())).collect();
     for (number, fact) in (1..).zip(facts) {
         let subject = subjects[number % subjects.len()];
@@ -118,7 +121,7 @@ fn answer(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Answer
 
 fn rows(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Rows {
     let view = reader.view();
-    let gathered = Gathered::gather([&view].into_iter(), tenant, plan);
+    let gathered = Gathered::gather([&view].into_iter(), tenant, plan).expect("readable");
     snapshot::collect(&view, names, tenant, plan, &gathered).expect("few rows")
 }
 

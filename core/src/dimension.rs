@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A dimension facts can be filtered and grouped by.
 ///
 /// Every dimension has at most one value at a time, except [`Dimension::Tag`], which has any number.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Dimension {
     /// The medium: chat, email, voice.
     Channel,
@@ -130,7 +132,7 @@ impl fmt::Display for Dimension {
 }
 
 /// The name of a custom attribute: 1 to 64 characters out of `a-z`, `0-9` and `_`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttributeName {
     // Kept with its prefix, so that `Dimension::name` can lend it.
     spelled: Box<str>,

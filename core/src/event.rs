@@ -1,11 +1,13 @@
 //! What platforms reported, parsed and interned.
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::{DimensionValues, Symbol};
 use crate::subject::{SubjectRef, number_of};
 use crate::time::Timestamp;
 
 /// The identity of an event within its tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EventId {
     /// The system that reported it.
     pub source: Symbol,
@@ -14,7 +16,7 @@ pub struct EventId {
 }
 
 /// One event of a subject.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Its identity.
     pub id: EventId,
@@ -29,7 +31,7 @@ pub struct Event {
 }
 
 /// What happened to a subject.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
     /// A conversation began.
     Opened(Box<Opened>),
@@ -155,7 +157,7 @@ impl Payload {
 
 /// Stands for an event of another subject that names a conversation: what the event counts for is credited to the
 /// conversation's dimension values at that instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CreditKey(std::num::NonZeroI64);
 
 impl CreditKey {
@@ -176,7 +178,7 @@ impl CreditKey {
 }
 
 /// The beginning of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
     /// The customer, when known.
     pub customer: Option<Box<str>>,
@@ -187,7 +189,7 @@ pub struct Opened {
 }
 
 /// Which side opened a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Initiator {
     /// The customer, so that the opening counts as a message.
     Customer,
@@ -198,7 +200,7 @@ pub enum Initiator {
 }
 
 /// What a conversation's status can become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// Being worked on.
     Open,
@@ -219,7 +221,7 @@ pub enum Status {
 }
 
 /// Who acted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Actor {
     /// Nobody is named.
     Unnamed,
@@ -238,7 +240,7 @@ pub enum Actor {
 }
 
 /// To whom a conversation is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Assignee {
     /// Nobody.
     Nobody,
@@ -256,7 +258,7 @@ pub enum Assignee {
 }
 
 /// Why a conversation was given to somebody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AssignmentReason {
     /// Not said.
     Unsaid,
@@ -273,7 +275,7 @@ pub enum AssignmentReason {
 }
 
 /// Changes of a conversation's dimensions.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DimensionChanges {
     /// Dimensions set (or cleared, with `None`).
     pub set: Vec<(crate::dimension::Dimension, Option<Symbol>)>,
@@ -284,7 +286,7 @@ pub struct DimensionChanges {
 }
 
 /// Who may read a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Visibility {
     /// The customer too.
     Public,
@@ -293,7 +295,7 @@ pub enum Visibility {
 }
 
 /// The mood of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sentiment {
     /// Negative.
     Negative,
@@ -304,7 +306,7 @@ pub enum Sentiment {
 }
 
 /// What a leg's event says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegChange {
     /// The leg's id within its conversation.
     pub leg: Box<str>,
@@ -319,7 +321,7 @@ pub struct LegChange {
 }
 
 /// The states of a leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LegState {
     /// In the menu.
     Ivr,
@@ -338,7 +340,7 @@ pub enum LegState {
 }
 
 /// How a leg or an alert ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LegEnd {
     /// Normally.
     Completed,
@@ -361,7 +363,7 @@ pub enum LegEnd {
 }
 
 /// What an agent does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentState {
     /// Signed off.
     Offline,
@@ -382,7 +384,7 @@ pub enum AgentState {
 }
 
 /// A stretch of an agent's schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Where it starts.
     pub from: Timestamp,
@@ -397,7 +399,7 @@ pub struct Schedule {
 }
 
 /// What a survey asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SurveyKind {
     /// Customer satisfaction.
     Csat,
@@ -410,7 +412,7 @@ pub enum SurveyKind {
 }
 
 /// A scale of whole numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scale {
     /// The lowest score.
     pub lowest: i32,
@@ -419,7 +421,7 @@ pub struct Scale {
 }
 
 /// What an event says of its survey.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SurveyContext {
     /// What it asks.
     pub kind: SurveyKind,
@@ -432,7 +434,7 @@ pub struct SurveyContext {
 }
 
 /// The status of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskStatus {
     /// Given to somebody.
     Assigned,
@@ -443,7 +445,7 @@ pub enum TaskStatus {
 }
 
 /// What happens with customers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LifecycleKind {
     /// Ordered.
     Order,
@@ -468,7 +470,7 @@ pub enum LifecycleKind {
 }
 
 /// How self-service ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionOutcome {
     /// The customer was helped.
     Resolved,

@@ -2,6 +2,8 @@
 
 mod measure;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rules::Rules;
 use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 use crate::time::Timestamp;
@@ -9,7 +11,7 @@ use crate::time::Timestamp;
 pub use measure::Measure;
 
 /// At which end of what is measured a fact counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Anchor {
     /// When it completed.
     Completion,
@@ -18,7 +20,7 @@ pub enum Anchor {
 }
 
 /// How a duration is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Clock {
     /// Elapsed time.
     Calendar,
@@ -36,7 +38,7 @@ pub struct Lasted {
 }
 
 /// Whether a fact is stated or taken back. For levels: up or down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Weight {
     /// Counts -1.
     Minus,
@@ -65,7 +67,7 @@ impl Weight {
 }
 
 /// One thing to count. Facts form a group: each can be taken back exactly, and their order does not matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fact {
     /// What it measures.
     pub measure: Measure,

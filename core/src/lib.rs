@@ -7,6 +7,7 @@
 //! answers, live or replayed.
 
 pub mod agent;
+pub mod archive;
 pub mod calendar;
 pub mod conversation;
 pub mod customer;

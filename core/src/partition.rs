@@ -1,28 +1,80 @@
 //! A partition: the subjects whose events are routed to it, their grid and their timers. One writer owns it.
+//!
+//! What it has come to can be put away in an [archive](crate::archive) at any block boundary, in one [`Checkpoint`] that holds what
+//! has changed since the last one. What was put away may be given up in memory; it comes back when it is needed.
 
-use std::collections::{BTreeMap, HashMap};
+mod residents;
+mod timers;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{Archive, Change, EmptyArchive, Key, Kind, Parts, Unreadable, decode, encode};
 use crate::event::Event;
-use crate::fact::{Fact, Facts, Measure, Weight};
-use crate::grid::{Reader, Recorder, SubjectNumber, grid};
-use crate::rules::{RuleBook, RuleChange, Rules};
+use crate::fact::{Facts, Measure};
+use crate::grid::{Merge, Merged, Reader, Recorder, SubjectNumber, grid};
+use crate::rules::{RuleBook, RuleChange, Rules, Touched};
 use crate::series::{DimensionValues, Names, Symbol};
 use crate::state::{Mention, Moved, Subject};
 use crate::subject::{SubjectKind, SubjectRef, route};
 use crate::time::Timestamp;
 use crate::timeline::Added;
 
+use residents::{Residents, Whose};
+use timers::Timers;
+
 /// A partition. What it shows is a function of the set of events applied to it, of its tenants' rules, of the messages
 /// moved to it and of the instant its timers have fired up to.
+///
+/// After [`Unreadable`] it may be half changed and must not be used any more.
 #[derive(Debug)]
 pub struct Partition {
     names: Arc<Names>,
     place: Place,
+    archive: Arc<dyn Archive>,
     recorder: Recorder,
     reader: Reader,
     tenants: HashMap<Symbol, Tenant>,
+    residents: Residents,
     timers: Timers,
+    /// What it was when it was put away last.
+    head: Head,
+    /// The number of the last checkpoint, and of the last one that is in the archive.
+    checkpoint: u64,
+    archived: u64,
+}
+
+/// What a partition is as a whole, as it stands in the archive.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Head {
+    position: u64,
+    letters_taken: u64,
+    fired_until: Option<Timestamp>,
+    next_subject: u32,
+    next_chunk: u32,
+    /// The subjects that stand for tenants themselves.
+    themselves: Vec<(Symbol, SubjectNumber)>,
+}
+
+/// What a partition has come to since the last checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The position it was taken at.
+    pub position: u64,
+    /// What has to be made durable, all or nothing.
+    pub changes: Vec<Change>,
+    /// What has to be told once they are.
+    pub kept: Kept,
+}
+
+/// What a partition has to be told once a checkpoint is durable.
+#[derive(Debug)]
+pub struct Kept {
+    number: u64,
+    /// Subjects that can be looked up in the archive from now on.
+    subjects: Vec<u32>,
 }
 
 /// Which partition of how many.
@@ -35,7 +87,7 @@ pub struct Place {
 }
 
 /// What one block of the log holds for a partition.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Block {
     /// A change of a tenant's rules; it comes first.
     pub change: Option<(Symbol, RuleChange)>,
@@ -61,7 +113,7 @@ pub struct Arrival {
 /// Messages for a conversation of another partition: all that one conversation merged into it has to give.
 ///
 /// A later letter from the same conversation takes the place of an earlier one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
     /// The tenant.
     pub tenant: Symbol,
@@ -73,29 +125,98 @@ pub struct Letter {
     pub messages: Vec<Moved>,
 }
 
+impl Letter {
+    /// What makes a letter outlive its sender: it stands in the archive until its receiver has kept it.
+    #[must_use]
+    pub fn kept(&self, sender: u32, receiver: u32, number: u64) -> Change {
+        Change { key: letter_key(sender, receiver, number), value: Some(encode(self)) }
+    }
+
+    /// The receiver has kept it.
+    #[must_use]
+    pub fn done(sender: u32, receiver: u32, number: u64) -> Change {
+        Change { key: letter_key(sender, receiver, number), value: None }
+    }
+
+    /// The letters a sender has in the archive, with receivers and numbers.
+    pub fn of(archive: &dyn Archive, sender: u32) -> Result<Vec<(u32, u64, Self)>, Unreadable> {
+        let mut letters = Vec::new();
+        archive.scan(&Key::new(sender, Kind::Letter).done(), &mut |key, value| {
+            let mut parts = Parts::of(key);
+            letters.push(parts.u32().and_then(|to| Ok((to, parts.i64()?.cast_unsigned(), decode(value)?))));
+        })?;
+        letters.into_iter().collect()
+    }
+}
+
+fn letter_key(sender: u32, receiver: u32, number: u64) -> Vec<u8> {
+    Key::new(sender, Kind::Letter).u32(receiver).i64(number.cast_signed()).done()
+}
+
 #[derive(Debug, Default)]
 struct Tenant {
-    subjects: [HashMap<Arc<str>, (SubjectNumber, Subject)>; SubjectKind::COUNT],
     book: RuleBook,
     rules: Rules,
     /// The subject that facts about the tenant itself are recorded for.
     itself: Option<SubjectNumber>,
 }
 
-/// Facts whose instant has not come yet, by that instant, each with how often it stands.
-#[derive(Debug)]
-struct Timers {
-    waiting: BTreeMap<Timestamp, HashMap<(Symbol, SubjectNumber, Fact), i64>>,
-    fired_until: Timestamp,
-}
-
 impl Partition {
-    /// An empty partition that interns with `names`.
+    /// An empty partition that interns with `names` and never puts anything away.
+    ///
+    /// # Panics
+    /// Never: there is nothing to read.
     #[must_use]
     pub fn new(names: Arc<Names>, place: Place) -> Self {
-        let (recorder, reader) = grid();
-        let timers = Timers { waiting: BTreeMap::new(), fired_until: Timestamp::MIN };
-        Self { names, place, recorder, reader, tenants: HashMap::new(), timers }
+        Self::open(names, place, Arc::new(EmptyArchive)).expect("nothing to read")
+    }
+
+    /// The partition as it stands in an archive; an empty one where nothing does. `names` are those it was put away with.
+    ///
+    /// Its rules are not there: [`Self::recall`] them before anything is applied.
+    pub fn open(names: Arc<Names>, place: Place, archive: Arc<dyn Archive>) -> Result<Self, Unreadable> {
+        let head = archive.get(&Key::new(place.number, Kind::Head).done())?;
+        let head: Head = head.map_or_else(|| Ok(Head::default()), |bytes| decode(&bytes))?;
+        let (mut recorder, reader) = grid(place.number, Arc::clone(&archive))?;
+        recorder.go_on_from(head.next_subject, head.next_chunk);
+        let timers = Timers::open(place.number, &*archive, head.fired_until.unwrap_or(Timestamp::MIN))?;
+        let itself = |(tenant, itself): &(Symbol, SubjectNumber)| {
+            (*tenant, Tenant { itself: Some(*itself), ..Tenant::default() })
+        };
+        let tenants = head.themselves.iter().map(itself).collect();
+        let residents = Residents::default();
+        Ok(Self {
+            names,
+            place,
+            archive,
+            recorder,
+            reader,
+            tenants,
+            residents,
+            timers,
+            head,
+            checkpoint: 0,
+            archived: 0,
+        })
+    }
+
+    /// The position it was put away at.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.head.position
+    }
+
+    /// How many letters it had taken in when it was put away.
+    #[must_use]
+    pub fn letters_taken(&self) -> u64 {
+        self.head.letters_taken
+    }
+
+    /// A change of rules from before it was put away.
+    pub fn recall(&mut self, tenant: Symbol, change: RuleChange) {
+        let tenant = self.tenants.entry(tenant).or_default();
+        tenant.book.change(change);
+        tenant.rules = tenant.book.rules();
     }
 
     /// A reader of the partition's grid, for other threads.
@@ -106,36 +227,37 @@ impl Partition {
 
     /// Applies a block of the log, all of it at once to readers, and fires the timers up to `now`. Returns what each of its
     /// events did, and letters for other partitions.
-    pub fn apply(&mut self, block: Block, now: Timestamp) -> (Vec<Added>, Vec<Letter>) {
+    pub fn apply(&mut self, block: Block, now: Timestamp) -> Result<(Vec<Added>, Vec<Letter>), Unreadable> {
         self.timers.advance(now, &mut self.recorder);
+        self.residents.next_block();
         let mut unsettled = Unsettled::default();
         if let Some((tenant, change)) = block.change {
-            self.change_rules(tenant, change, &mut unsettled);
+            self.change_rules(tenant, change, &mut unsettled)?;
         }
         let mut added = Vec::with_capacity(block.arrivals.len());
         for Arrival { tenant, kind, subject, event } in block.arrivals {
-            self.with_subject(tenant, kind, &subject, &mut unsettled, |subject, facts| {
+            self.with_subject(Whose { tenant, kind, id: &subject }, &mut unsettled, |subject, facts| {
                 added.push(subject.add(event, facts));
-            });
+            })?;
         }
         for (tenant, conversation, mention) in block.mentions {
-            self.with_subject(tenant, SubjectKind::Conversation, &conversation, &mut unsettled, |subject, facts| {
-                subject.mention(mention, facts);
-            });
+            let whose = Whose { tenant, kind: SubjectKind::Conversation, id: &conversation };
+            self.with_subject(whose, &mut unsettled, |subject, facts| subject.mention(mention, facts))?;
         }
-        let letters = self.settle(unsettled);
+        let letters = self.settle(unsettled)?;
         self.recorder.publish();
-        (added, letters)
+        Ok((added, letters))
     }
 
     /// Takes in letters from other partitions. Returns letters that follow from them.
-    pub fn receive(&mut self, letters: Vec<Letter>, now: Timestamp) -> Vec<Letter> {
+    pub fn receive(&mut self, letters: Vec<Letter>, now: Timestamp) -> Result<Vec<Letter>, Unreadable> {
         self.timers.advance(now, &mut self.recorder);
+        self.residents.next_block();
         let mut unsettled = Unsettled::default();
-        self.deliver(letters, &mut unsettled);
-        let letters = self.settle(unsettled);
+        self.deliver(letters, &mut unsettled)?;
+        let letters = self.settle(unsettled)?;
         self.recorder.publish();
-        letters
+        Ok(letters)
     }
 
     /// Fires the timers up to an instant: their facts count from now on, each at its own instant.
@@ -148,23 +270,107 @@ impl Partition {
     /// The instant of the next timer.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.timers.waiting.keys().next().copied()
+        self.timers.next_due()
     }
 
-    fn change_rules(&mut self, tenant_name: Symbol, change: RuleChange, unsettled: &mut Unsettled) {
+    /// How many subjects have changed since the last checkpoint.
+    #[must_use]
+    pub fn unsaved(&self) -> usize {
+        self.residents.unsaved()
+    }
+
+    /// About how many bytes of memory its subjects, facts and timers take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.residents.bytes() + self.recorder.bytes() + self.timers.bytes()
+    }
+
+    /// Writes down what has changed since the last checkpoint. Once that is durable, [`Self::kept`] has to be told; until
+    /// then there must be no other checkpoint.
+    ///
+    /// `position` is that of the last block applied, `letters_taken` counts the letters received so far.
+    pub fn checkpoint(&mut self, position: u64, letters_taken: u64) -> Checkpoint {
+        self.checkpoint += 1;
+        // Whatever was recorded is shown, so that nothing is in the archive that a reader may not see.
+        self.recorder.publish();
+        let mut changes = Vec::new();
+        self.residents.save(self.place.number, self.checkpoint, &mut changes);
+        self.timers.save(self.place.number, &mut changes);
+        self.recorder.put_away(&mut changes);
+        self.head = Head {
+            position,
+            letters_taken,
+            fired_until: Some(self.timers.fired_until()),
+            next_subject: self.recorder.next_subject(),
+            next_chunk: self.recorder.next_chunk(),
+            themselves: self.tenants.iter().filter_map(|(name, tenant)| Some((*name, tenant.itself?))).collect(),
+        };
+        changes.push(Change { key: Key::new(self.place.number, Kind::Head).done(), value: Some(encode(&self.head)) });
+        let kept = Kept { number: self.checkpoint, subjects: self.recorder.new_subjects() };
+        Checkpoint { position, changes, kept }
+    }
+
+    /// The last checkpoint is in the archive: what it holds may be given up in memory.
+    pub fn kept(&mut self, kept: &Kept) {
+        self.archived = kept.number;
+        self.recorder.forget_subjects(&kept.subjects);
+    }
+
+    /// Chunks of facts in the archive to be made into one, at most so many times; none while a checkpoint or other merges are
+    /// under way.
+    pub fn merges(&mut self, at_most: usize) -> Vec<Merge> {
+        if self.archived == self.checkpoint { self.recorder.merges(at_most) } else { Vec::new() }
+    }
+
+    /// A merge has been made durable.
+    pub fn merged(&mut self, merged: Merged) {
+        self.recorder.merged(merged);
+        self.recorder.publish();
+    }
+
+    /// Gives up in memory what is in the archive, until about so many bytes are taken: facts until they take at most half of
+    /// that or all that subjects leave, then subjects, those first that were not touched for longest. Nothing while a
+    /// checkpoint is under way.
+    pub fn shrink(&mut self, to_bytes: usize) {
+        if self.archived != self.checkpoint {
+            return;
+        }
+        let to_bytes = to_bytes.saturating_sub(self.timers.bytes());
+        let for_facts = to_bytes.saturating_sub(self.residents.bytes()).max(to_bytes / 2);
+        self.recorder.shrink(for_facts);
+        self.residents.shrink(to_bytes.saturating_sub(self.recorder.bytes()), self.archived);
+        self.recorder.publish();
+    }
+
+    fn change_rules(
+        &mut self,
+        tenant_name: Symbol,
+        change: RuleChange,
+        unsettled: &mut Unsettled,
+    ) -> Result<(), Unreadable> {
         let tenant = self.tenants.entry(tenant_name).or_default();
-        let touched = tenant.book.change(change);
-        // What it touches is folded with the old rules first, and with the new ones when it is settled.
-        for (kind, is_touched) in
-            [(SubjectKind::Conversation, touched.conversations), (SubjectKind::Survey, touched.surveys)]
-        {
-            for (id, (_, subject)) in tenant.subjects[kind as usize].iter_mut().filter(|_| is_touched) {
+        let Touched { conversations, surveys } = tenant.book.change(change);
+        let new = tenant.book.rules();
+        for (kind, is_touched) in [(SubjectKind::Conversation, conversations), (SubjectKind::Survey, surveys)] {
+            if !is_touched {
+                continue;
+            }
+            // Those that are here are folded with the old rules now, and with the new ones when they are settled.
+            for (id, subject) in self.residents.of(tenant_name, kind) {
                 subject.unsettle(&self.names, &tenant.rules);
                 unsettled.0.push((tenant_name, kind, Arc::clone(id)));
             }
+            // The others one by one, so that they need not all be here at once.
+            for number in self.residents.others(self.place.number, &*self.archive, tenant_name, kind)? {
+                let rules = (&*self.names, &tenant.rules);
+                let subject = Subject::load(&*self.archive, self.place.number, number, kind, rules)?;
+                for fact in subject.under_other_rules(&self.names, &tenant.rules, &new) {
+                    self.timers.record(tenant_name, number, fact, &mut self.recorder);
+                }
+            }
         }
         let had_calendars = tenant.rules.has_calendars();
-        tenant.rules = tenant.book.rules();
+        tenant.rules = new;
         if had_calendars != tenant.rules.has_calendars() {
             let itself = *tenant.itself.get_or_insert_with(|| self.recorder.add_subject("".into()));
             let mut facts = Facts::new(&self.names, &tenant.rules);
@@ -173,48 +379,46 @@ impl Partition {
             let fact = if had_calendars { fact.inverse() } else { fact };
             self.recorder.record(tenant_name, itself, &fact);
         }
+        Ok(())
     }
 
     /// Changes a subject, recording the facts that follow at once and noting it when it is unsettled after that.
     fn with_subject(
         &mut self,
-        tenant_name: Symbol,
-        kind: SubjectKind,
-        id: &str,
+        whose: Whose,
         unsettled: &mut Unsettled,
         change: impl FnOnce(&mut Subject, &mut Facts),
-    ) {
-        let tenant = self.tenants.entry(tenant_name).or_default();
-        let subjects = &mut tenant.subjects[kind as usize];
-        if !subjects.contains_key(id) {
-            let id: Arc<str> = id.into();
-            let number = self.recorder.add_subject(Arc::clone(&id));
-            subjects.insert(Arc::clone(&id), (number, Subject::new(kind, id)));
-        }
-        let Some((number, subject)) = subjects.get_mut(id) else { unreachable!("the subject has just been put there") };
+    ) -> Result<(), Unreadable> {
+        let tenant = self.tenants.entry(whose.tenant).or_default();
+        let rules = (&*self.names, &tenant.rules);
+        let (number, subject) =
+            self.residents.bring(whose, (self.place.number, &*self.archive), rules, &mut self.recorder)?;
         let was_settled = !subject.is_unsettled();
         let mut facts = Facts::new(&self.names, &tenant.rules);
         change(subject, &mut facts);
         for fact in facts.into_list() {
-            self.timers.record(tenant_name, *number, fact, &mut self.recorder);
+            self.timers.record(whose.tenant, number, fact, &mut self.recorder);
         }
         if was_settled && subject.is_unsettled() {
-            unsettled.0.push((tenant_name, kind, id.into()));
+            unsettled.0.push((whose.tenant, whose.kind, whose.id.into()));
         }
+        Ok(())
     }
 
     /// Settles subjects, delivers what that moves within the partition, and so on; returns what goes elsewhere.
-    fn settle(&mut self, mut unsettled: Unsettled) -> Vec<Letter> {
+    fn settle(&mut self, mut unsettled: Unsettled) -> Result<Vec<Letter>, Unreadable> {
         let mut elsewhere = Vec::new();
         // Each round passes messages on by one merge. A message never goes back to where it was written and stands once in
         // a letter, so letters stop changing even where conversations are merged in a circle.
         while !unsettled.0.is_empty() {
             let mut here = Vec::new();
             for (tenant_name, kind, id) in std::mem::take(&mut unsettled.0) {
-                let Some(tenant) = self.tenants.get_mut(&tenant_name) else { continue };
-                let Some((number, subject)) = tenant.subjects[kind as usize].get_mut(&id) else { continue };
+                let Some(tenant) = self.tenants.get(&tenant_name) else { continue };
+                let Some((number, subject)) = self.residents.get(Whose { tenant: tenant_name, kind, id: &id }) else {
+                    continue;
+                };
                 for fact in subject.settle(&self.names, &tenant.rules) {
-                    self.timers.record(tenant_name, *number, fact, &mut self.recorder);
+                    self.timers.record(tenant_name, number, fact, &mut self.recorder);
                 }
                 for (to, messages) in subject.outgoing(&self.names) {
                     let conversation = SubjectRef { kind: SubjectKind::Conversation, id: &to };
@@ -223,54 +427,22 @@ impl Partition {
                     letters.push(Letter { tenant: tenant_name, from: Arc::clone(&id), to, messages });
                 }
             }
-            self.deliver(here, &mut unsettled);
+            self.deliver(here, &mut unsettled)?;
         }
-        elsewhere
+        Ok(elsewhere)
     }
 
-    fn deliver(&mut self, letters: Vec<Letter>, unsettled: &mut Unsettled) {
+    fn deliver(&mut self, letters: Vec<Letter>, unsettled: &mut Unsettled) -> Result<(), Unreadable> {
         for Letter { tenant, from, to, messages } in letters {
-            self.with_subject(tenant, SubjectKind::Conversation, &to, unsettled, |subject, facts| {
+            let whose = Whose { tenant, kind: SubjectKind::Conversation, id: &to };
+            self.with_subject(whose, unsettled, |subject, facts| {
                 subject.receive(from, messages, facts.names(), facts.rules());
-            });
+            })?;
         }
+        Ok(())
     }
 }
 
 /// Subjects that have to be settled before a block is shown.
 #[derive(Debug, Default)]
 struct Unsettled(Vec<(Symbol, SubjectKind, Arc<str>)>);
-
-impl Timers {
-    /// Records a fact, now or when its instant has come.
-    fn record(&mut self, tenant: Symbol, subject: SubjectNumber, fact: Fact, recorder: &mut Recorder) {
-        if !fact.measure.is_timed() || fact.at <= self.fired_until {
-            recorder.record(tenant, subject, &fact);
-            return;
-        }
-        let due = self.waiting.entry(fact.at).or_default();
-        let key = (tenant, subject, Fact { weight: Weight::Plus, ..fact });
-        let count = due.entry(key).or_default();
-        *count += fact.weight.sign();
-        if *count == 0 {
-            due.remove(&key);
-        }
-        if due.is_empty() {
-            self.waiting.remove(&fact.at);
-        }
-    }
-
-    /// Records what has come due; false when nothing has.
-    fn advance(&mut self, now: Timestamp, recorder: &mut Recorder) -> bool {
-        self.fired_until = self.fired_until.max(now);
-        let mut any = false;
-        while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= self.fired_until) {
-            any = true;
-            for ((tenant, subject, fact), count) in first.remove() {
-                let fact = if count < 0 { fact.inverse() } else { fact };
-                (0..count.unsigned_abs()).for_each(|_| recorder.record(tenant, subject, &fact));
-            }
-        }
-        any
-    }
-}

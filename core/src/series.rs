@@ -7,6 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 
+use serde::{Deserialize, Serialize};
+
+use crate::archive::Unreadable;
 use crate::dimension::Dimension;
 use crate::event::CreditKey;
 use crate::filter::Filter;
@@ -102,11 +105,23 @@ impl<T: ?Sized + Eq + Hash> Interner<T> {
 }
 
 /// An interned string: a dimension's value, an agent, a source, a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Symbol(NonZeroU32);
 
+impl Symbol {
+    /// Its number, from 1.
+    pub(crate) fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The symbol with a number.
+    pub(crate) fn from_number(number: u32) -> Result<Self, Unreadable> {
+        NonZeroU32::new(number).map(Self).ok_or_else(|| Unreadable("a name has the number 0".to_owned()))
+    }
+}
+
 /// An interned combination of dimension values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(pub(crate) u32);
 
 /// The interning tables of a process, shared by its partitions and queries.
@@ -169,7 +184,7 @@ pub const MAX_ATTRIBUTES: usize = 8;
 const SINGLE: usize = 11;
 
 /// The dimension values in force at some instant: the key of a series.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DimensionValues {
     single: [Option<Symbol>; SINGLE],
     /// Sorted, each once.
@@ -181,7 +196,7 @@ pub struct DimensionValues {
 }
 
 /// A dimension that few figures carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Sparse {
     Standard(u8),
     Custom(Symbol),

@@ -6,6 +6,7 @@ mod groups;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::archive::Unreadable;
 use crate::dimension::Dimension;
 use crate::fact::{Anchor, Clock, Measure};
 use crate::filter::Filter;
@@ -151,6 +152,17 @@ pub type Group = Vec<Option<String>>;
 )]
 pub struct TooManyRows;
 
+/// Why nothing was collected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotCollected {
+    /// The question is too large.
+    #[error(transparent)]
+    TooManyRows(#[from] TooManyRows),
+    /// What was put away cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
 /// The figures of every group and bucket with anything in it: one [`Partial`] for each part of the plan.
 pub type Rows = HashMap<(Group, u32), Vec<Partial>>;
 
@@ -161,10 +173,10 @@ pub fn collect(
     tenant: Symbol,
     plan: &Plan,
     gathered: &Gathered,
-) -> Result<Rows, TooManyRows> {
+) -> Result<Rows, NotCollected> {
     let mut groups = Groups::new(names, plan, gathered);
     let mut rows: HashMap<(u32, u32), Vec<Partial>> = HashMap::new();
-    let has_business_hours = has_business_hours(view, tenant);
+    let has_business_hours = has_business_hours(view, tenant)?;
     for (index, part) in plan.parts.iter().enumerate() {
         let partials = Partials { rows: &mut rows, part: index, parts: plan.parts.len(), too_many: false };
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
@@ -180,32 +192,30 @@ pub fn collect(
                 collector.standing(|partial, fact| {
                     let is_followed = gathered.followed(by, fact, view.global(fact.subject));
                     partial.count += i64::from(!is_followed);
-                });
+                })
             }
             Reduction::Distinct => collector.subjects(1),
             Reduction::Repeated => collector.subjects(2),
             Reduction::DistinctValues => collector.distinct_values(),
             Reduction::LevelChange => collector.level_change(),
-            Reduction::Level | Reduction::LevelAge | Reduction::LevelNext => {
-                collector.levels(plan.cut.ends());
-            }
+            Reduction::Level | Reduction::LevelAge | Reduction::LevelNext => collector.levels(plan.cut.ends()),
             Reduction::LevelAtStart => {
-                collector.levels(plan.cut.starts().map(|(start_ms, bucket)| (start_ms - 1, bucket)));
+                collector.levels(plan.cut.starts().map(|(start_ms, bucket)| (start_ms - 1, bucket)))
             }
             Reduction::Time => collector.time(),
-        }
+        }?;
         if collector.partials.too_many {
-            return Err(TooManyRows);
+            return Err(TooManyRows.into());
         }
     }
     Ok(rows.into_iter().map(|((group, bucket), partials)| ((groups.named(group), bucket), partials)).collect())
 }
 
-fn has_business_hours(view: &View, tenant: Symbol) -> bool {
+fn has_business_hours(view: &View, tenant: Symbol) -> Result<bool, Unreadable> {
     let mut count = 0;
     let at = Range::up_to_inclusive(Timestamp::MIN.millis());
-    view.standing(tenant, ColumnKey::of(Measure::BusinessHours), at, |_| count += 1);
-    count > 0
+    view.standing(tenant, ColumnKey::of(Measure::BusinessHours), at, |_| count += 1)?;
+    Ok(count > 0)
 }
 
 /// Collects one part.
@@ -226,7 +236,7 @@ impl Collector<'_, '_> {
     }
 
     /// Sees every fact that stands, once for each of its groups.
-    fn each(&mut self, mut see: impl FnMut(&mut Partials, u32, u32, &StoredFact)) {
+    fn each(&mut self, mut see: impl FnMut(&mut Partials, u32, u32, &StoredFact)) -> Result<(), Unreadable> {
         let (cut, filter) = (&self.plan.cut, &self.part.filter);
         let keys: Vec<ColumnKey> = self.keys().collect();
         for key in keys {
@@ -235,20 +245,21 @@ impl Collector<'_, '_> {
                 for group in self.groups.of(fact.series, filter).iter() {
                     see(&mut self.partials, *group, bucket, &fact);
                 }
-            });
+            })?;
         }
+        Ok(())
     }
 
-    fn standing(&mut self, add: impl Fn(&mut Partial, &StoredFact)) {
+    fn standing(&mut self, add: impl Fn(&mut Partial, &StoredFact)) -> Result<(), Unreadable> {
         self.each(|partials, group, bucket, fact| {
             if let Some(partial) = partials.get(group, bucket) {
                 add(partial, fact);
             }
-        });
+        })
     }
 
     /// The number of subjects with at least so many facts.
-    fn subjects(&mut self, at_least: u32) {
+    fn subjects(&mut self, at_least: u32) -> Result<(), Unreadable> {
         let mut seen: HashMap<(u32, u32, SubjectNumber), u32> = HashMap::new();
         self.each(|partials, group, bucket, fact| {
             let count = seen.entry((group, bucket, fact.subject)).or_default();
@@ -258,10 +269,10 @@ impl Collector<'_, '_> {
             {
                 partial.count += 1;
             }
-        });
+        })
     }
 
-    fn distinct_values(&mut self) {
+    fn distinct_values(&mut self) -> Result<(), Unreadable> {
         let mut count = 0;
         self.each(|partials, group, bucket, fact| {
             if count > MAX_DISTINCT {
@@ -269,11 +280,11 @@ impl Collector<'_, '_> {
             } else if let Some(partial) = partials.get(group, bucket) {
                 count += usize::from(partial.distinct.insert(fact.value));
             }
-        });
+        })
     }
 
     /// Sees the steps of levels within a range, pairs of a step and its inverse left out.
-    fn steps(&mut self, range: Range, mut see: impl FnMut(&mut Partials, u32, &StoredFact)) {
+    fn steps(&mut self, range: Range, mut see: impl FnMut(&mut Partials, u32, &StoredFact)) -> Result<(), Unreadable> {
         let filter = &self.part.filter;
         let keys: Vec<ColumnKey> = self.keys().collect();
         for key in keys {
@@ -281,11 +292,12 @@ impl Collector<'_, '_> {
                 for group in self.groups.of(fact.series, filter).iter() {
                     see(&mut self.partials, *group, &fact);
                 }
-            });
+            })?;
         }
+        Ok(())
     }
 
-    fn level_change(&mut self) {
+    fn level_change(&mut self) -> Result<(), Unreadable> {
         // As of an instant includes that instant, so that a step at a boundary belongs to the interval before it.
         let cut = &self.plan.cut;
         let Range { from_inclusive, to_exclusive } = cut.range();
@@ -296,88 +308,133 @@ impl Collector<'_, '_> {
             {
                 partial.record(fact.weight.sign(), &[]);
             }
-        });
+        })
     }
 
-    /// The steps up to an instant, by time.
-    fn steps_until(&mut self, to_inclusive: i64) -> Vec<(u32, StoredFact)> {
+    /// The steps after an instant and up to another, by time. Those up to the first are handed to `before` as they come, so that
+    /// the past of a long life does not have to be held in memory.
+    fn steps_between(
+        &mut self,
+        from_exclusive: i64,
+        to_inclusive: i64,
+        mut before: impl FnMut(u32, &StoredFact),
+    ) -> Result<Vec<(u32, StoredFact)>, Unreadable> {
         let mut steps = Vec::new();
-        self.steps(Range::up_to_inclusive(to_inclusive), |_, group, fact| steps.push((group, *fact)));
+        self.steps(Range::up_to_inclusive(to_inclusive), |_, group, fact| {
+            if fact.at_ms <= from_exclusive {
+                before(group, fact);
+            } else {
+                steps.push((group, *fact));
+            }
+        })?;
         steps.sort_by_key(|(_, fact)| fact.at_ms);
-        steps
+        Ok(steps)
     }
 
     /// The level as of some instants, ascending, each with its bucket; an instant itself counts.
-    fn levels(&mut self, instants: impl Iterator<Item = (i64, u32)>) {
-        let mut steps = self.steps_until(self.plan.cut.range().to_exclusive).into_iter().peekable();
-        let now_ms = self.plan.now.millis();
+    fn levels(&mut self, instants: impl Iterator<Item = (i64, u32)>) -> Result<(), Unreadable> {
+        let mut instants = instants.peekable();
+        let Some((first_ms, _)) = instants.peek().copied() else { return Ok(()) };
         let with_next = self.part.reduction == Reduction::LevelNext;
-        let with_ages = self.part.reduction == Reduction::LevelAge || with_next;
-        // What makes up the level: how often each subject stands with each value in each group; and how many there are.
-        let mut net: HashMap<(u32, SubjectNumber, i64), i64> = HashMap::new();
-        let mut counts: HashMap<u32, i64> = HashMap::new();
+        let mut level =
+            Level { with_ages: self.part.reduction == Reduction::LevelAge || with_next, ..Level::default() };
+        let to_ms = self.plan.cut.range().to_exclusive;
+        let steps = self.steps_between(first_ms, to_ms, |group, fact| level.step(group, fact))?;
+        let mut steps = steps.into_iter().peekable();
         let mut aged = 0;
         for (at_ms, bucket) in instants {
             while let Some((group, fact)) = steps.next_if(|(_, fact)| fact.at_ms <= at_ms) {
-                *counts.entry(group).or_default() += fact.weight.sign();
-                if with_ages {
-                    let key = (group, fact.subject, fact.value);
-                    let level = net.entry(key).or_default();
-                    *level += fact.weight.sign();
-                    if *level == 0 {
-                        net.remove(&key);
-                    }
-                }
+                level.step(group, &fact);
             }
-            for (group, count) in counts.iter().filter(|(_, count)| **count != 0) {
-                let Some(partial) = self.partials.get(*group, bucket) else { return };
+            for (group, count) in level.counts.iter().filter(|(_, count)| **count != 0) {
+                let Some(partial) = self.partials.get(*group, bucket) else { return Ok(()) };
                 partial.count += count;
             }
-            aged += net.len();
+            aged += level.net.len();
             if aged > MAX_AGES {
                 self.partials.too_many = true;
-                return;
+                return Ok(());
             }
-            for ((group, subject, value), level) in &net {
-                let Some(partial) = self.partials.get(*group, bucket) else { return };
-                if with_next {
-                    if let Some(subject) = self.view.subject(*subject) {
-                        // A conversation has a target for each policy.
-                        let times = usize::try_from(*level).unwrap_or(0);
-                        partial.next.extend(std::iter::repeat_n((*value, subject), times));
-                    }
-                    // Now and then, so that the list stays short.
-                    if partial.next.len() > 10 * MAX_NEXT {
-                        partial.keep_next();
-                    }
-                    continue;
-                }
-                // What is open has been open until now, however far ahead the question looks.
-                let age_ms = at_ms.min(now_ms) - value;
-                let oldest = partial.distribution.max();
-                partial.record(age_ms, &self.part.at_most);
-                let subject = || self.view.subject(*subject);
-                if oldest.is_none_or(|oldest| age_ms > oldest) {
-                    partial.oldest = subject();
-                } else if oldest == Some(age_ms) {
-                    // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
-                    partial.oldest = partial.oldest.take().min(subject());
-                }
-            }
-            for (group, _) in counts.iter().filter(|(_, count)| with_next && **count != 0) {
-                let Some(partial) = self.partials.get(*group, bucket) else { return };
-                partial.keep_next();
+            if with_next {
+                self.name_next(&level, bucket)?;
+            } else if level.with_ages {
+                self.record_ages(&level, at_ms, bucket)?;
             }
         }
+        Ok(())
+    }
+
+    /// The ages of what makes up a level, and whose the greatest is.
+    fn record_ages(&mut self, level: &Level, at_ms: i64, bucket: u32) -> Result<(), Unreadable> {
+        // What is open has been open until now, however far ahead the question looks.
+        let until_ms = at_ms.min(self.plan.now.millis());
+        // For each group the greatest age, whether it is greater than any before this instant, and whose it is.
+        let mut oldest: HashMap<u32, (i64, bool, Vec<SubjectNumber>)> = HashMap::new();
+        for (group, subject, value) in level.net.keys() {
+            let Some(partial) = self.partials.get(*group, bucket) else { return Ok(()) };
+            let age_ms = until_ms - value;
+            // Several instants may share a bucket.
+            let so_far = || partial.distribution.max().unwrap_or(i64::MIN);
+            let (greatest, is_older, whose) = oldest.entry(*group).or_insert_with(|| (so_far(), false, Vec::new()));
+            partial.record(age_ms, &self.part.at_most);
+            if age_ms > *greatest {
+                (*greatest, *is_older) = (age_ms, true);
+                whose.clear();
+            }
+            if age_ms == *greatest {
+                whose.push(*subject);
+            }
+        }
+        for (group, (_, is_older, whose)) in oldest {
+            // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
+            let names: Vec<Option<Arc<str>>> =
+                whose.into_iter().map(|subject| self.view.subject(subject)).collect::<Result<_, _>>()?;
+            if let Some(partial) = self.partials.get(group, bucket)
+                && let Some(first) = names.into_iter().flatten().min()
+            {
+                let known = partial.oldest.take().filter(|_| !is_older);
+                partial.oldest = Some(known.map_or_else(|| Arc::clone(&first), |known| known.min(Arc::clone(&first))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The least values of what makes up a level, and whose they are.
+    fn name_next(&mut self, level: &Level, bucket: u32) -> Result<(), Unreadable> {
+        let mut by_group: HashMap<u32, Vec<(i64, SubjectNumber, i64)>> = HashMap::new();
+        for ((group, subject, value), count) in &level.net {
+            by_group.entry(*group).or_default().push((*value, *subject, *count));
+        }
+        for (group, mut all) in by_group {
+            let Some(partial) = self.partials.get(group, bucket) else { return Ok(()) };
+            all.sort_unstable();
+            // Those as near as the last one that is named may come before it in the alphabet.
+            let last = all.get(MAX_NEXT - 1).map_or(i64::MAX, |(value, ..)| *value);
+            for (value, subject, count) in all.into_iter().take_while(|(value, ..)| *value <= last) {
+                if let Some(subject) = self.view.subject(subject)? {
+                    // A conversation has a target for each policy.
+                    partial.next.extend(std::iter::repeat_n((value, subject), usize::try_from(count).unwrap_or(0)));
+                }
+            }
+            partial.keep_next();
+        }
+        Ok(())
     }
 
     /// The area under levels, interval by interval, up to now.
-    fn time(&mut self) {
-        let Range { to_exclusive, .. } = self.plan.cut.range();
+    fn time(&mut self) -> Result<(), Unreadable> {
+        let Range { from_inclusive, to_exclusive } = self.plan.cut.range();
         let now_ms = self.plan.now.millis();
-        let mut steps = self.steps_until(to_exclusive.min(now_ms)).into_iter().peekable();
         // For each group, what the levels add up to and how many stretches are open.
         let mut running: HashMap<u32, (i64, i64)> = HashMap::new();
+        let run = |running: &mut HashMap<u32, (i64, i64)>, group: u32, fact: &StoredFact| {
+            let (level, open) = running.entry(group).or_default();
+            *level += fact.weight.sign() * fact.value;
+            *open += fact.weight.sign();
+        };
+        let to_ms = to_exclusive.min(now_ms);
+        let steps = self.steps_between(from_inclusive, to_ms, |group, fact| run(&mut running, group, fact))?;
+        let mut steps = steps.into_iter().peekable();
         let intervals: Vec<(i64, i64, u32)> = self
             .plan
             .cut
@@ -388,7 +445,7 @@ impl Collector<'_, '_> {
         for (start_ms, end_ms, bucket) in intervals {
             let end_ms = end_ms.min(now_ms);
             if end_ms <= start_ms {
-                return;
+                return Ok(());
             }
             let mut within: Vec<(u32, StoredFact)> = Vec::new();
             while let Some((group, fact)) = steps.next_if(|(_, fact)| fact.at_ms < end_ms) {
@@ -396,23 +453,43 @@ impl Collector<'_, '_> {
                     within.push((group, fact));
                     continue;
                 }
-                let (level, open) = running.entry(group).or_default();
-                *level += fact.weight.sign() * fact.value;
-                *open += fact.weight.sign();
+                run(&mut running, group, &fact);
             }
             for (group, (level, open)) in running.iter().filter(|(_, (level, open))| (*level, *open) != (0, 0)) {
-                let Some(partial) = self.partials.get(*group, bucket) else { return };
+                let Some(partial) = self.partials.get(*group, bucket) else { return Ok(()) };
                 partial.count += open;
                 partial.distribution.add_to_sum(i128::from(*level) * i128::from(end_ms - start_ms));
             }
             for (group, fact) in within {
-                let Some(partial) = self.partials.get(group, bucket) else { return };
+                let Some(partial) = self.partials.get(group, bucket) else { return Ok(()) };
                 let weight = fact.weight.sign() * fact.value;
                 partial.count += i64::from(fact.weight.sign() > 0);
                 partial.distribution.add_to_sum(i128::from(weight) * i128::from(end_ms - fact.at_ms));
-                let (level, open) = running.entry(group).or_default();
-                *level += weight;
-                *open += fact.weight.sign();
+                run(&mut running, group, &fact);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What makes up a level.
+#[derive(Debug, Default)]
+struct Level {
+    with_ages: bool,
+    counts: HashMap<u32, i64>,
+    /// How often each subject stands with each value in each group, where ages are asked for.
+    net: HashMap<(u32, SubjectNumber, i64), i64>,
+}
+
+impl Level {
+    fn step(&mut self, group: u32, fact: &StoredFact) {
+        *self.counts.entry(group).or_default() += fact.weight.sign();
+        if self.with_ages {
+            let key = (group, fact.subject, fact.value);
+            let count = self.net.entry(key).or_default();
+            *count += fact.weight.sign();
+            if *count == 0 {
+                self.net.remove(&key);
             }
         }
     }

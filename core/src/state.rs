@@ -4,8 +4,12 @@
 //! (a survey, a review, an order) names it: the conversation then states, as a credit, which dimension values it had at
 //! that instant. *Moved messages* come from conversations merged into it.
 
+mod saved;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::conversation::Conversation;
@@ -19,6 +23,8 @@ use crate::subject::SubjectKind;
 use crate::task::{Session, Task, Team};
 use crate::time::Timestamp;
 use crate::timeline::{Added, Timeline, in_order};
+
+pub(crate) use saved::id_in;
 
 /// What the events of a subject have come to.
 #[derive(Debug)]
@@ -90,6 +96,20 @@ impl State {
         }
     }
 
+    /// The memory it takes, about, without what it points to.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Conversation(_) => size_of::<Conversation>(),
+            Self::Agent(_) => size_of::<Agent>(),
+            Self::Customer(_) => size_of::<Customer>(),
+            Self::Survey(_) => size_of::<Survey>(),
+            Self::Review(_) => size_of::<Review>(),
+            Self::Task(_) => size_of::<Task>(),
+            Self::Session(_) => size_of::<Session>(),
+            Self::Team(_) => size_of::<Team>(),
+        }
+    }
+
     fn conversation(&self) -> Option<&Conversation> {
         match self {
             Self::Conversation(conversation) => Some(conversation),
@@ -99,7 +119,7 @@ impl State {
 }
 
 /// An event of another subject names a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mention {
     /// When it happened.
     pub at: Timestamp,
@@ -108,13 +128,16 @@ pub struct Mention {
 }
 
 /// A message of a conversation that was merged into another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// The conversation it was written in.
     pub origin: Arc<str>,
     /// The message, with its last sentiment and without custom attributes.
     pub message: Event,
 }
+
+/// What a state points to, about.
+const STATE_HEAP: usize = 400;
 
 /// A subject's timeline and what it has come to.
 #[derive(Debug)]
@@ -147,6 +170,18 @@ impl Subject {
             stated: None,
             sent: None,
         }
+    }
+
+    /// About how much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        const MOVED: usize = 200;
+        size_of::<Self>()
+            + self.id.len()
+            + self.timeline.bytes()
+            + self.mentions.capacity() * size_of::<Mention>()
+            + self.moved.values().map(Vec::len).sum::<usize>() * MOVED
+            + self.sent.as_ref().map_or(0, |(_, messages)| messages.len() * MOVED)
+            + self.state.as_ref().map_or(0, |state| state.bytes() + STATE_HEAP)
     }
 
     /// Adds an event. In order, its facts are stated at once; otherwise the subject is unsettled from now on.

@@ -10,6 +10,17 @@ use crate::time::Timestamp;
 /// From how many events on a timeline keeps an index of its ids.
 const INDEX_FROM: usize = 64;
 
+/// From how many events on a timeline is put away in weeks.
+const WEEKS_FROM: usize = 64;
+const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// The number of a week and its events.
+type Week<'a> = (i64, &'a [Event]);
+
+fn week_of(event: &Event) -> i64 {
+    event.time.millis().div_euclid(WEEK_MS)
+}
+
 /// What adding an event to a timeline did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
@@ -33,6 +44,10 @@ pub struct Timeline {
     retracted: HashSet<EventId>,
     /// The ids here and their instants, once there are many.
     index: HashMap<EventId, Timestamp>,
+    /// Whether it has been put away in weeks.
+    in_weeks: bool,
+    /// The weeks that have changed since.
+    changed_weeks: Vec<i64>,
 }
 
 impl Timeline {
@@ -46,6 +61,9 @@ impl Timeline {
                 self.index = self.events.iter().map(|event| (event.id.clone(), event.time)).collect();
             }
             self.index.insert(event.id.clone(), event.time);
+        }
+        if self.in_weeks && !self.changed_weeks.contains(&week_of(&event)) {
+            self.changed_weeks.push(week_of(&event));
         }
         let changes_others = if let Payload::Retracted(id) = &event.payload {
             self.retracted.insert(id.clone());
@@ -95,6 +113,39 @@ impl Timeline {
             let active = newly_retracted == Some(&event.id) || !self.retracted.contains(&event.id);
             event.payload.takes_back().is_none() && event.id != new && active
         })
+    }
+
+    /// A timeline of these events, all of which were put away, in weeks or not.
+    pub(crate) fn restored(mut events: Vec<Event>, in_weeks: bool) -> Self {
+        events.sort_by_key(|event| event.time);
+        let retracted = events.iter().filter_map(|event| event.payload.takes_back()).cloned().collect();
+        Self { events, retracted, index: HashMap::new(), in_weeks, changed_weeks: Vec::new() }
+    }
+
+    /// What has to be written to put it away: all events of a short one, else the weeks that have changed.
+    pub(crate) fn unsaved(&self) -> (Option<&[Event]>, Vec<Week<'_>>) {
+        if self.events.len() < WEEKS_FROM && !self.in_weeks {
+            return (Some(&self.events), Vec::new());
+        }
+        let weeks = self.events.chunk_by(|a, b| week_of(a) == week_of(b)).filter_map(|events| {
+            let week = week_of(events.first()?);
+            (!self.in_weeks || self.changed_weeks.contains(&week)).then_some((week, events))
+        });
+        (None, weeks.collect())
+    }
+
+    /// What [`Self::unsaved`] gave has been written.
+    pub(crate) fn saved(&mut self) {
+        self.in_weeks = self.in_weeks || self.events.len() >= WEEKS_FROM;
+        self.changed_weeks.clear();
+    }
+
+    /// About how much memory the events take.
+    pub(crate) fn bytes(&self) -> usize {
+        const EVENT_HEAP: usize = 64;
+        self.events.capacity() * size_of::<Event>()
+            + (self.events.len() + self.retracted.len()) * EVENT_HEAP
+            + self.index.capacity() * (size_of::<(EventId, Timestamp)>() + EVENT_HEAP)
     }
 
     /// The last event, retracted or not.

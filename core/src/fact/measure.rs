@@ -1,9 +1,11 @@
 //! What facts measure.
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! measures {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal),+ $(,)?) => {
         /// What a fact measures. Closed: a new figure begins with a new measure.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[repr(u8)]
         pub enum Measure { $($(#[doc = $doc])* $name),+ }
 

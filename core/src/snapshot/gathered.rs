@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Part, Plan, Reduction};
+use crate::archive::Unreadable;
 use crate::conversation::FIRST_CONTACT_WINDOW_MS;
 use crate::fact::Measure;
 use crate::grid::{ColumnKey, GlobalSubject, Range, StoredFact, View};
@@ -24,8 +25,11 @@ pub struct Gathered {
 
 impl Gathered {
     /// Gathers what the plan needs, and nothing when it needs nothing.
-    #[must_use]
-    pub fn gather<'a>(views: impl Iterator<Item = &'a View> + Clone, tenant: Symbol, plan: &Plan) -> Self {
+    pub fn gather<'a>(
+        views: impl Iterator<Item = &'a View> + Clone,
+        tenant: Symbol,
+        plan: &Plan,
+    ) -> Result<Self, Unreadable> {
         let mut gathered = Self::default();
         let Range { from_inclusive, to_exclusive } = plan.cut.range();
         let window = Range { from_inclusive, to_exclusive: to_exclusive.saturating_add(FIRST_CONTACT_WINDOW_MS) };
@@ -37,7 +41,7 @@ impl Gathered {
                 for view in views.clone() {
                     view.standing(tenant, ColumnKey::of(by), window, |fact| {
                         instants.entry(fact.value).or_default().push((fact.at_ms, view.global(fact.subject)));
-                    });
+                    })?;
                 }
                 for instants in instants.values_mut() {
                     instants.sort_unstable();
@@ -49,10 +53,10 @@ impl Gathered {
                 let all = Range::up_to_inclusive(Timestamp::MAX.millis());
                 view.standing(tenant, ColumnKey::of(Measure::Credit), all, |fact| {
                     gathered.credits.insert(fact.value, fact.series);
-                });
+                })?;
             }
         }
-        gathered
+        Ok(gathered)
     }
 
     fn instants_mut(&mut self, by: Measure) -> &mut HashMap<i64, Vec<(i64, GlobalSubject)>> {

@@ -9,7 +9,7 @@ use deskpulse_core::fact::{Anchor, Clock, Measure};
 use deskpulse_core::filter::Filter;
 use deskpulse_core::grid::View;
 use deskpulse_core::interval::Cut;
-use deskpulse_core::snapshot::{Gathered, Part, Partial, Plan, Reduction, Rows, TooManyRows, collect};
+use deskpulse_core::snapshot::{Gathered, NotCollected, Part, Partial, Plan, Reduction, Rows, collect};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
@@ -129,7 +129,8 @@ impl AggregationApi {
             let (views, plan) = (views.clone(), Arc::clone(&plan));
             tokio::task::spawn_blocking(move || Gathered::gather(views.iter(), tenant, &plan)).await
         };
-        let gathered = Arc::new(gathered.map_err(|error| not_collected(&error))?);
+        let gathered = gathered.map_err(|error| not_finished(&error))?;
+        let gathered = Arc::new(gathered.map_err(|error| not_collected(&error.into()))?);
         let tasks: Vec<_> = views
             .into_iter()
             .map(|view| {
@@ -140,7 +141,7 @@ impl AggregationApi {
             .collect();
         let mut merged = Rows::new();
         for task in tasks {
-            let rows = task.await.map_err(|error| not_collected(&error))?.map_err(too_many)?;
+            let rows = task.await.map_err(|error| not_finished(&error))?.map_err(|error| not_collected(&error))?;
             for (key, partials) in rows {
                 match merged.entry(key) {
                     Entry::Occupied(mut known) => {
@@ -159,12 +160,16 @@ fn other_log() -> Fault {
     Fault::new(Reason::OtherLog, message)
 }
 
-fn not_collected(error: &JoinError) -> Fault {
+fn not_finished(error: &JoinError) -> Fault {
     Fault::new(Reason::Internal, format!("a partition was not collected: {error}"))
 }
 
-fn too_many(error: TooManyRows) -> Fault {
-    Fault::new(Reason::TooManyRows, error.to_string())
+fn not_collected(error: &NotCollected) -> Fault {
+    let reason = match error {
+        NotCollected::TooManyRows(_) => Reason::TooManyRows,
+        NotCollected::Unreadable(_) => Reason::Internal,
+    };
+    Fault::new(reason, error.to_string())
 }
 
 #[tonic::async_trait]

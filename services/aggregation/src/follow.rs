@@ -199,7 +199,7 @@ impl Follower {
     fn tend(&mut self) {
         let (letters, posted) = self.post.empty(self.number);
         if !letters.is_empty() {
-            let answers = self.partition.receive(letters, now());
+            let answers = self.partition.receive(letters, now()).expect("nothing is put away");
             self.post.send(answers);
         }
         self.post.taken_in(self.number, posted);
@@ -292,7 +292,8 @@ impl Follower {
         // did then, until the replay is over.
         let latest = arrivals.iter().map(|arrival| arrival.event.time).max().unwrap_or(Timestamp::MIN);
         let clock = if position < self.head { latest.min(now()) } else { now() };
-        let (added, letters) = self.partition.apply(Block { change, arrivals, mentions }, clock);
+        let (added, letters) =
+            self.partition.apply(Block { change, arrivals, mentions }, clock).expect("nothing is put away");
         for (index, added) in indices.into_iter().zip(added) {
             match added {
                 Added::Last | Added::Within => {}

@@ -11,7 +11,7 @@ use deskpulse_core::fact::{Anchor, Clock, Measure};
 use deskpulse_core::filter::Filter;
 use deskpulse_core::grid::{ColumnKey, Range, StoredFact, View};
 use deskpulse_core::interval::{Cut, Interval, cut};
-use deskpulse_core::partition::{Arrival, Block, Letter, Partition, Place};
+use deskpulse_core::partition::{Arrival, Block, Checkpoint, Letter, Partition, Place};
 use deskpulse_core::rules::{Policy, RuleChange, Settings, Target, TargetKind};
 use deskpulse_core::series::{DimensionValues, Names, Symbol};
 use deskpulse_core::snapshot::{Gathered, Group, Part, Partial, Plan, Reduction, Rows, collect};
@@ -20,6 +20,7 @@ use deskpulse_core::subject::{SubjectKind, SubjectRef, route};
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::Added;
 
+use super::archive::MemoryArchive;
 use super::sketch::{START_MS, Sketch};
 use crate::harness::Random;
 
@@ -31,6 +32,11 @@ pub(super) struct World {
     pub(super) added: Vec<Added>,
     /// The instant of the clock on the wall.
     pub(super) now: Timestamp,
+    pub(super) archive: Arc<MemoryArchive>,
+    /// Every block of each partition.
+    log: Vec<Vec<Block>>,
+    /// The letters each partition has got, the first is number 1, and how many of them its last checkpoint holds.
+    letters: Vec<(Vec<Letter>, u64)>,
 }
 
 impl World {
@@ -38,8 +44,77 @@ impl World {
         let names = Arc::new(Names::default());
         let tenant = names.symbol("t");
         let place = |number| Place { number, of: partitions };
-        let partitions = (0..partitions).map(|number| Partition::new(Arc::clone(&names), place(number))).collect();
-        Self { partitions, names, tenant, added: Vec::new(), now }
+        let archive = Arc::new(MemoryArchive::default());
+        let open = |number| Partition::open(Arc::clone(&names), place(number), Arc::<MemoryArchive>::clone(&archive));
+        let opened = (0..partitions).map(|number| open(number).expect("nothing to read")).collect();
+        let log = vec![Vec::new(); partitions as usize];
+        let letters = vec![(Vec::new(), 0); partitions as usize];
+        Self { partitions: opened, names, tenant, added: Vec::new(), now, archive, log, letters }
+    }
+
+    /// Puts away what a partition has come to, and gives all of it up in memory.
+    pub(super) fn put_away(&mut self, number: usize) {
+        let taken = self.letters[number].0.len() as u64;
+        let partition = &mut self.partitions[number];
+        let Checkpoint { changes, kept, .. } = partition.checkpoint(self.log[number].len() as u64, taken);
+        self.archive.commit(changes);
+        partition.kept(&kept);
+        self.letters[number].1 = taken;
+        for merge in partition.merges(usize::MAX) {
+            let (changes, merged) = merge.work_out(&*self.archive).expect("readable");
+            self.archive.commit(changes);
+            partition.merged(merged);
+        }
+        partition.shrink(0);
+    }
+
+    /// The process ends and starts again: everything comes from the archive and, after that, from the log.
+    pub(super) fn start_again(&mut self) {
+        let of = u32::try_from(self.partitions.len()).expect("few");
+        for number in 0..of {
+            let (index, place) = (number as usize, Place { number, of });
+            let opened = Partition::open(Arc::clone(&self.names), place, Arc::<MemoryArchive>::clone(&self.archive));
+            let mut partition = opened.expect("readable");
+            let position = usize::try_from(partition.position()).expect("few blocks");
+            for block in &self.log[index][..position] {
+                if let Some((tenant, change)) = block.change.clone() {
+                    partition.recall(tenant, change);
+                }
+            }
+            // What its senders have in the archive comes again; what they send while they replay comes, too.
+            let (letters, taken) = &mut self.letters[index];
+            assert_eq!(partition.letters_taken(), *taken);
+            let lost = letters.split_off(usize::try_from(*taken).expect("few"));
+            self.partitions[index] = partition;
+            self.deliver(lost);
+        }
+        for index in 0..self.partitions.len() {
+            let position = usize::try_from(self.partitions[index].position()).expect("few blocks");
+            for block in self.log[index][position..].to_vec() {
+                let (_, letters) = self.partitions[index].apply(block, self.now).expect("readable");
+                self.deliver(letters);
+            }
+        }
+    }
+
+    /// Applies sketches in this order, in blocks of random sizes up to `most`; now and then partitions put everything away,
+    /// or the process starts again.
+    pub(super) fn apply_with_interruptions(&mut self, sketches: &[Sketch], order: &[usize], most: usize, seed: u64) {
+        let mut random = Random(seed);
+        let mut rest = order;
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at((1 + random.below(most)).min(rest.len()));
+            self.apply_batch(sketches, batch);
+            rest = after;
+            for number in 0..self.partitions.len() {
+                if random.below(3) == 0 {
+                    self.put_away(number);
+                }
+            }
+            if random.below(5) == 0 {
+                self.start_again();
+            }
+        }
     }
 
     /// Applies sketches in this order, in blocks of random sizes up to `most`.
@@ -76,8 +151,9 @@ impl World {
             }
         }
         let mut letters = Vec::new();
-        for (partition, block) in self.partitions.iter_mut().zip(blocks) {
-            let (added, more) = partition.apply(block, self.now);
+        for ((partition, log), block) in self.partitions.iter_mut().zip(&mut self.log).zip(blocks) {
+            log.push(block.clone());
+            let (added, more) = partition.apply(block, self.now).expect("readable");
             self.added.extend(added);
             letters.extend(more);
         }
@@ -90,16 +166,18 @@ impl World {
         let mut letters = VecDeque::from(letters);
         while let Some(letter) = letters.pop_front() {
             let to = route("t", SubjectRef { kind: SubjectKind::Conversation, id: &letter.to }, of);
-            letters.extend(self.partitions[to as usize].receive(vec![letter], self.now));
+            self.letters[to as usize].0.push(letter.clone());
+            letters.extend(self.partitions[to as usize].receive(vec![letter], self.now).expect("readable"));
         }
     }
 
     /// Every partition reads every change.
     fn change(&mut self, change: &RuleChange) {
         let mut letters = Vec::new();
-        for partition in &mut self.partitions {
+        for (partition, log) in self.partitions.iter_mut().zip(&mut self.log) {
             let block = Block { change: Some((self.tenant, change.clone())), ..Block::default() };
-            letters.extend(partition.apply(block, self.now).1);
+            log.push(block.clone());
+            letters.extend(partition.apply(block, self.now).expect("readable").1);
         }
         self.deliver(letters);
     }
@@ -158,7 +236,7 @@ impl World {
     /// What all partitions together have to say.
     fn collect(&self, plan: &Plan) -> Rows {
         let views = self.views();
-        let gathered = Gathered::gather(views.iter(), self.tenant, plan);
+        let gathered = Gathered::gather(views.iter(), self.tenant, plan).expect("readable");
         let mut rows = Rows::new();
         for view in &views {
             for (key, partials) in collect(view, &self.names, self.tenant, plan, &gathered).expect("few rows") {
@@ -198,7 +276,7 @@ impl World {
                 ] {
                     let key = ColumnKey { measure: *measure, anchor, clock };
                     let all = Range { from_inclusive: i64::MIN / 2, to_exclusive: i64::MAX / 2 };
-                    view.facts(self.tenant, key, all, |fact| see(key, fact));
+                    view.facts(self.tenant, key, all, |fact| see(key, fact)).expect("readable");
                 }
             }
         }

@@ -1,0 +1,111 @@
+//! A subject in the archive: its timeline, what came from outside and what it sent; not its state, which is folded again.
+//!
+//! A short timeline stands in the subject's own value. A long one is cut into weeks, each under a key of its own, so that
+//! an agent of many years does not have to be written again with every event.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Mention, Moved, Subject};
+use crate::archive::{Archive, Change, Key, Kind, Unreadable, decode, encode};
+use crate::event::Event;
+use crate::grid::SubjectNumber;
+use crate::rules::Rules;
+use crate::series::{Names, Symbol};
+use crate::subject::SubjectKind;
+use crate::timeline::Timeline;
+
+/// What stands under a subject's number. The events come last, so that the rest can be read without them.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved<'a> {
+    id: Arc<str>,
+    kind: u8,
+    tenant: Symbol,
+    in_weeks: bool,
+    mentions: Cow<'a, [Mention]>,
+    moved: Cow<'a, BTreeMap<Arc<str>, Vec<Moved>>>,
+    sent: Cow<'a, Option<(Box<str>, Vec<Moved>)>>,
+    events: Cow<'a, [Event]>,
+}
+
+fn key(partition: u32, number: SubjectNumber) -> Key {
+    Key::new(partition, Kind::Subject).u32(number.0)
+}
+
+/// The id of a subject in the archive.
+pub(crate) fn id_in(
+    archive: &dyn Archive,
+    partition: u32,
+    number: SubjectNumber,
+) -> Result<Option<Arc<str>>, Unreadable> {
+    let Some(bytes) = archive.get(&key(partition, number).done())? else { return Ok(None) };
+    let (id, _): (Arc<str>, _) =
+        postcard::take_from_bytes(&bytes).map_err(|error| Unreadable(format!("subject {}: {error}", number.0)))?;
+    Ok(Some(id))
+}
+
+impl Subject {
+    /// Writes down what of it is not in the archive yet.
+    pub(crate) fn save(&mut self, partition: u32, number: SubjectNumber, tenant: Symbol, changes: &mut Vec<Change>) {
+        let (inline, weeks) = self.timeline.unsaved();
+        for (week, events) in weeks {
+            changes.push(Change { key: key(partition, number).i64(week).done(), value: Some(encode(&events)) });
+        }
+        let saved = Saved {
+            id: Arc::clone(&self.id),
+            kind: self.kind as u8,
+            tenant,
+            in_weeks: inline.is_none(),
+            mentions: Cow::Borrowed(&self.mentions),
+            moved: Cow::Borrowed(&self.moved),
+            sent: Cow::Borrowed(&self.sent),
+            events: Cow::Borrowed(inline.unwrap_or_default()),
+        };
+        changes.push(Change { key: key(partition, number).done(), value: Some(encode(&saved)) });
+        self.timeline.saved();
+    }
+
+    /// A subject from the archive, its state as its events and the rules make it.
+    pub(crate) fn load(
+        archive: &dyn Archive,
+        partition: u32,
+        number: SubjectNumber,
+        kind: SubjectKind,
+        (names, rules): (&Names, &Rules),
+    ) -> Result<Self, Unreadable> {
+        let own = key(partition, number).done();
+        let bytes = archive.get(&own)?.ok_or_else(|| Unreadable(format!("subject {} is missing", number.0)))?;
+        let Saved { id, in_weeks, mentions, moved, sent, events, .. } = decode(&bytes)?;
+        let mut events = events.into_owned();
+        if in_weeks {
+            let mut damage = Ok(());
+            archive.scan(&own, &mut |key, week| {
+                if key.len() == own.len() || damage.is_err() {
+                    return;
+                }
+                match decode::<Vec<Event>>(week) {
+                    Ok(week) => events.extend(week),
+                    Err(error) => damage = Err(error),
+                }
+            })?;
+            damage?;
+        }
+        let mut subject = Self::new(kind, id);
+        subject.timeline = Timeline::restored(events, in_weeks);
+        subject.mentions = mentions.into_owned();
+        subject.moved = moved.into_owned();
+        subject.sent = sent.into_owned();
+        let events = subject.with_moved(subject.timeline.active(), names);
+        subject.state = subject.fold(&events, names, rules).0;
+        Ok(subject)
+    }
+
+    /// What leads from its facts by some rules to those by others.
+    pub(crate) fn under_other_rules(&self, names: &Names, old: &Rules, new: &Rules) -> Vec<crate::fact::Fact> {
+        let events = self.with_moved(self.timeline.active(), names);
+        crate::fact::difference(&self.fold(&events, names, old).1, &self.fold(&events, names, new).1)
+    }
+}
