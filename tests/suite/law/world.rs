@@ -90,7 +90,8 @@ impl World {
         }
         for index in 0..self.partitions.len() {
             let position = usize::try_from(self.partitions[index].position()).expect("few blocks");
-            for block in self.log[index][position..].to_vec() {
+            let blocks: Vec<Block> = self.log[index][position..].to_vec();
+            for block in blocks {
                 let (_, letters) = self.partitions[index].apply(block, self.now).expect("readable");
                 self.deliver(letters);
             }
