@@ -331,7 +331,10 @@ fn check_header(path: &Path, file: &Arc<dyn DiskFile>) -> Result<(), StoreError>
         });
     }
     let [one, other] = REDB_ROOTS.map(|at| header[at]);
-    if one == other && one > REDB_VERSION {
+    if one != other {
+        return Err(StoreError::damaged(path, REDB_ROOTS[0] as u64, "its two roots have different versions"));
+    }
+    if one > REDB_VERSION {
         let (version, known) = (u32::from(one), u32::from(REDB_VERSION));
         return Err(StoreError::Newer { file: path.to_path_buf(), version, known });
     }

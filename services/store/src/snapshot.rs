@@ -286,19 +286,16 @@ struct Reader {
 }
 
 impl Reader {
-    fn take(&mut self, bytes: usize) -> Result<Vec<u8>, StoreError> {
+    /// The next bytes, of what begins at `start`.
+    fn take(&mut self, start: u64, bytes: usize) -> Result<Vec<u8>, StoreError> {
         if self.length - self.offset < bytes as u64 {
-            return Err(self.damaged(format!("it ends at byte {}, in the middle of something", self.length)));
+            let what = format!("what begins there goes on behind the file's end at byte {}", self.length);
+            return Err(StoreError::damaged(&self.path, start, what));
         }
         let mut taken = vec![0; bytes];
         self.file.read_exact_at(&mut taken, self.offset).map_err(|error| StoreError::disk(&self.path, error))?;
         self.offset += bytes as u64;
         Ok(taken)
-    }
-
-    /// Damage where the last taken bytes begin, or where the file ends.
-    fn damaged(&self, what: impl Into<String>) -> StoreError {
-        StoreError::damaged(&self.path, self.offset, what)
     }
 }
 
@@ -337,9 +334,9 @@ fn read(
     // Every round takes some of the file.
     loop {
         let start = reader.offset;
-        let tag = reader.take(CHUNK_TAG.len())?;
+        let tag = reader.take(start, CHUNK_TAG.len())?;
         if tag == FOOTER_TAG {
-            let rest = reader.take(FOOTER - FOOTER_TAG.len())?;
+            let rest = reader.take(start, FOOTER - FOOTER_TAG.len())?;
             let (counts, sum) = rest.split_at(rest.len() - CHECKSUM);
             let expected = checksum(file.number, &[&FOOTER_TAG, counts]);
             let counted = [chunks, pairs, plain_bytes] == [0, 8, 16].map(|at| u64_at(counts, at));
@@ -347,7 +344,7 @@ fn read(
                 return Err(StoreError::damaged(&reader.path, start, "its end does not fit to the rest"));
             }
             if reader.offset != reader.length {
-                return Err(reader.damaged("it goes on behind its end"));
+                return Err(StoreError::damaged(&reader.path, reader.offset, "it goes on behind its end"));
             }
             return Ok(SnapshotInfo { file: file.clone(), header, pairs, plain_bytes, file_bytes: reader.length });
         }
@@ -360,7 +357,7 @@ fn read(
 
 /// The caller's bytes.
 fn read_header(reader: &mut Reader, file: &SnapshotFile) -> Result<Vec<u8>, StoreError> {
-    let fixed = reader.take(HEADER)?;
+    let fixed = reader.take(0, HEADER)?;
     let at_start = |what: &str| StoreError::damaged(&reader.path, 0, what);
     if !fixed.starts_with(&MAGIC) {
         return Err(at_start("its first bytes are not those of a snapshot"));
@@ -374,7 +371,7 @@ fn read_header(reader: &mut Reader, file: &SnapshotFile) -> Result<Vec<u8>, Stor
         return Err(at_start("its header makes no sense"));
     }
     let number = u64_at(&fixed, 16);
-    let mut header = reader.take(header_bytes + CHECKSUM)?;
+    let mut header = reader.take(0, header_bytes + CHECKSUM)?;
     let sum = u32_at(&header, header_bytes);
     header.truncate(header_bytes);
     if sum != crc32c::crc32c_append(crc32c::crc32c(&fixed), &header) {
@@ -395,13 +392,13 @@ fn read_chunk(
     number: u64,
     chunk: u64,
 ) -> Result<Vec<u8>, StoreError> {
-    let rest = reader.take(CHUNK_HEADER - CHUNK_TAG.len())?;
+    let rest = reader.take(start, CHUNK_HEADER - CHUNK_TAG.len())?;
     let (lengths, sum) = rest.split_at(8);
     let (packed_bytes, plain_bytes) = (usize_at(lengths, 0), usize_at(lengths, 4));
     if tag != CHUNK_TAG || packed_bytes > 2 * CHUNK_BYTES_MAX || plain_bytes > CHUNK_BYTES_MAX {
         return Err(StoreError::damaged(&reader.path, start, "neither a chunk nor the end begins there"));
     }
-    let packed = reader.take(packed_bytes)?;
+    let packed = reader.take(start, packed_bytes)?;
     if u32_at(sum, 0) != checksum(number, &[&chunk.to_le_bytes(), lengths, &packed]) {
         return Err(StoreError::damaged(&reader.path, start, "this chunk is not what was written"));
     }
