@@ -4,6 +4,8 @@
 //! removal and a rename: those done before a [`Disk::sync_folder`] that returned. Of everything else all, some or nothing.
 
 mod real;
+#[cfg(feature = "simulation")]
+mod simulated;
 
 use std::fmt;
 use std::io;
@@ -11,6 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use real::RealDisk;
+#[cfg(feature = "simulation")]
+pub use simulated::{Fault, SimulatedDisk};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
