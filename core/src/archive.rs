@@ -7,8 +7,11 @@ mod key;
 
 use std::fmt;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::fact::Measure;
+use crate::subject::number_of;
 
 pub(crate) use key::{Key, Kind, Parts};
 
@@ -48,6 +51,50 @@ impl Archive for EmptyArchive {
         Ok(())
     }
 }
+
+/// What everything in an archive depends on. An archive of another identity cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The log it follows from.
+    pub log_id: u64,
+    /// How many partitions that has.
+    pub partitions: u32,
+    /// The number of [`meaning`](Self::meaning) it was made with.
+    pub meaning: u64,
+}
+
+/// Raised when events come to mean other facts, or the same are kept in another form: archives are then made anew.
+const MEANING: &str = "1";
+
+impl Identity {
+    /// A number for what this program makes of events and how it keeps it: the version and the measures, in their order.
+    #[must_use]
+    pub fn meaning() -> u64 {
+        let measures: Vec<&str> =
+            [MEANING].into_iter().chain(Measure::ALL.iter().map(|measure| measure.name())).collect();
+        number_of(&measures).cast_unsigned()
+    }
+
+    /// The identity of an archive; `None` for an empty one.
+    pub fn of(archive: &dyn Archive) -> Result<Option<Self>, Unreadable> {
+        archive.get(&Key::new(SHARED, Kind::Head).done())?.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    /// What gives an archive this identity.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        Change { key: Key::new(SHARED, Kind::Head).done(), value: Some(encode(self)) }
+    }
+}
+
+/// The key of something that a partition's owner keeps beside it, and puts away with its checkpoints.
+#[must_use]
+pub fn beside(partition: u32, what: &[u8]) -> Vec<u8> {
+    Key::new(partition, Kind::Beside).bytes(what).done()
+}
+
+/// What stands in the place of a partition's number in the keys of what all partitions share.
+pub(crate) const SHARED: u32 = u32::MAX;
 
 /// The bytes of a value.
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {

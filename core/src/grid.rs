@@ -40,6 +40,8 @@ const OFFSET_BITS: u32 = 20;
 const MINUS_BIT: u64 = 1 << OFFSET_BITS;
 /// So many chunks of about one size are made into one.
 const MERGE: usize = 8;
+/// The most facts in a chunk as it is first written; a merged one holds a few times as many, about ten bytes each.
+const CHUNK_FACTS: usize = 1 << 19;
 
 /// The number of a subject within its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -372,6 +374,8 @@ struct DayWriter {
     /// The memory of `slots`.
     bytes: usize,
     is_unsaved: bool,
+    /// How many facts have come since the last checkpoint.
+    fresh: usize,
     /// The epoch of the newest fact.
     last_epoch: u64,
     /// As readers see it; `None` when that has to be made anew.
@@ -388,6 +392,7 @@ impl DayWriter {
             slots: None,
             bytes: 0,
             is_unsaved: false,
+            fresh: 0,
             last_epoch: 0,
             visible: None,
             versions: Vec::new(),
@@ -412,6 +417,60 @@ impl DayWriter {
 struct Leftover {
     key: Vec<u8>,
     readers: Vec<Weak<Day>>,
+}
+
+/// A day's facts that are to be written down.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    partition: u32,
+    tenant: Symbol,
+    number: i64,
+    slots: Arc<Slots>,
+    /// That of the last facts.
+    epoch: u64,
+    first_chunk: u32,
+}
+
+/// A day's facts that have been written down.
+#[derive(Debug)]
+pub(crate) struct Written {
+    tenant: Symbol,
+    day: i64,
+    chunks: Vec<ChunkRef>,
+}
+
+impl Unwritten {
+    /// Writes them down.
+    pub(crate) fn write(&self, changes: &mut Vec<Change>) -> Written {
+        let Self { partition, tenant, number, slots, epoch, first_chunk } = self;
+        let mut written = Written { tenant: *tenant, day: *number, chunks: Vec::new() };
+        let mut facts = Facts::default();
+        let mut finish = |facts: &mut Facts| {
+            let chunk_number = first_chunk + u32::try_from(written.chunks.len()).expect("fewer than 2^32 chunks");
+            let chunk = ChunkRef { number: chunk_number, facts: u32::try_from(facts.len()).expect("a bounded number") };
+            let key = |kind| day_key(*partition, kind, *tenant, *number).u32(chunk.number).done();
+            changes.push(Change { key: key(Kind::Chunk), value: Some(facts.encode()) });
+            changes.push(Change { key: key(Kind::ChunkSize), value: Some(encode(&chunk.facts)) });
+            written.chunks.push(chunk);
+            *facts = Facts::default();
+        };
+        for (slot, slot_ms, column_number, column) in slots.columns(number * DAY_MS) {
+            let place = (u8::try_from(slot).expect("0 to 95"), u16::try_from(column_number).expect("below 2^16"));
+            let mut count = column.put_away.load(Ordering::Relaxed);
+            for (_, fact) in column.facts(slot_ms, *epoch).skip(count) {
+                facts.push(place, slot_ms, &fact);
+                count += 1;
+                if facts.len() >= CHUNK_FACTS {
+                    finish(&mut facts);
+                }
+            }
+            column.put_away.store(count, Ordering::Relaxed);
+        }
+        if facts.len() > 0 {
+            finish(&mut facts);
+        }
+        written
+    }
 }
 
 /// Chunks of a day to be made into one.
@@ -499,6 +558,7 @@ impl Recorder {
             self.unsaved.push((tenant, number));
         }
         day.last_epoch = self.epoch;
+        day.fresh += 1;
         let slots = day.slots.get_or_insert_with(|| {
             day.visible = None;
             day.bytes += size_of::<Slots>();
@@ -540,33 +600,21 @@ impl Recorder {
         self.bytes
     }
 
-    /// Writes down every fact that has not been put away, and what is left over.
-    ///
-    /// Nothing may be recorded between [`Self::publish`] and this.
-    pub(crate) fn put_away(&mut self, changes: &mut Vec<Change>) {
+    /// Every fact published so far that has not been put away, to be written down at leisure, by any thread; and what is left
+    /// over is removed. Until [`Self::written`] has been told of it, there must be no other.
+    pub(crate) fn put_away(&mut self, changes: &mut Vec<Change>) -> Vec<Unwritten> {
         let partition = self.grid.partition;
+        let mut unwritten = Vec::new();
         for (tenant, number) in std::mem::take(&mut self.unsaved) {
             let Some(day) = self.tenants.get_mut(&tenant).and_then(|tenant| tenant.days.get_mut(&number)) else {
                 continue;
             };
             day.is_unsaved = false;
-            let Some(slots) = &day.slots else { continue };
-            let mut facts = Facts::default();
-            for (slot, slot_ms, column_number, column) in slots.columns(number * DAY_MS) {
-                let place = (u8::try_from(slot).expect("0 to 95"), u16::try_from(column_number).expect("below 2^16"));
-                column.fresh(slot_ms).for_each(|(_, fact)| facts.push(place, slot_ms, &fact));
-                column.put_away.store(column.len.load(Ordering::Relaxed), Ordering::Relaxed);
-            }
-            let count = u32::try_from(facts.len()).expect("fewer than 2^32 facts between two checkpoints");
-            let chunk = ChunkRef { number: self.next_chunk, facts: count };
-            self.next_chunk += 1;
-            day.in_both.push(chunk);
-            if day.in_both.len() + day.put_away.len() >= MERGE {
-                self.fragmented.insert((tenant, number));
-            }
-            let key = |kind| day_key(partition, kind, tenant, number).u32(chunk.number).done();
-            changes.push(Change { key: key(Kind::Chunk), value: Some(facts.encode()) });
-            changes.push(Change { key: key(Kind::ChunkSize), value: Some(encode(&count)) });
+            let chunks = std::mem::take(&mut day.fresh).div_ceil(CHUNK_FACTS).max(1);
+            let Some(slots) = day.slots.clone() else { continue };
+            let first_chunk = self.next_chunk;
+            self.next_chunk += u32::try_from(chunks).expect("fewer than 2^32 chunks");
+            unwritten.push(Unwritten { partition, tenant, number, slots, epoch: self.epoch - 1, first_chunk });
         }
         self.leftovers.retain(|leftover| {
             let is_read = leftover.readers.iter().any(|day| day.strong_count() > 0);
@@ -577,6 +625,17 @@ impl Recorder {
             }
             is_read
         });
+        unwritten
+    }
+
+    /// Facts have been put away.
+    pub(crate) fn written(&mut self, written: &Written) {
+        let Written { tenant, day: number, chunks } = written;
+        let Some(day) = self.tenants.get_mut(tenant).and_then(|tenant| tenant.days.get_mut(number)) else { return };
+        day.in_both.extend(chunks);
+        if day.in_both.len() + day.put_away.len() >= MERGE {
+            self.fragmented.insert((*tenant, *number));
+        }
     }
 
     /// Which subjects are new since the last call; once they are in the archive, [`Self::forget_subjects`].
@@ -675,7 +734,7 @@ impl Recorder {
 /// Enough chunks of about one size to be made into one.
 fn of_one_size(chunks: &[ChunkRef]) -> Option<Vec<ChunkRef>> {
     let mut by_size: BTreeMap<u32, Vec<ChunkRef>> = BTreeMap::new();
-    for chunk in chunks {
+    for chunk in chunks.iter().filter(|chunk| (chunk.facts as usize) < CHUNK_FACTS / 2) {
         by_size.entry(chunk.facts.max(1).ilog2() / 3).or_default().push(*chunk);
     }
     by_size.into_values().find(|chunks| chunks.len() >= MERGE)

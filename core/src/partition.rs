@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{Archive, Change, EmptyArchive, Key, Kind, Parts, Unreadable, decode, encode};
 use crate::event::Event;
 use crate::fact::{Facts, Measure};
-use crate::grid::{Merge, Merged, Reader, Recorder, SubjectNumber, grid};
+use crate::grid::{Merge, Merged, Reader, Recorder, SubjectNumber, Unwritten, Written, grid};
 use crate::rules::{RuleBook, RuleChange, Rules, Touched};
 use crate::series::{DimensionValues, Names, Symbol};
 use crate::state::{Mention, Moved, Subject};
@@ -39,8 +39,10 @@ pub struct Partition {
     tenants: HashMap<Symbol, Tenant>,
     residents: Residents,
     timers: Timers,
-    /// What it was when it was put away last.
-    head: Head,
+    /// Where it was when it was put away last.
+    position: u64,
+    letters_taken: u64,
+    under_way: Option<Checkpoint>,
     /// The number of the last checkpoint, and of the last one that is in the archive.
     checkpoint: u64,
     archived: u64,
@@ -61,20 +63,38 @@ struct Head {
 /// What a partition has come to since the last checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// The position it was taken at.
-    pub position: u64,
-    /// What has to be made durable, all or nothing.
-    pub changes: Vec<Change>,
-    /// What has to be told once they are.
-    pub kept: Kept,
+    changes: Vec<Change>,
+    facts: Vec<Unwritten>,
+    kept: Kept,
+}
+
+impl Checkpoint {
+    /// Writes down what is left to write, on any thread: what has to be made durable, all or nothing, and what the partition
+    /// has to be told then.
+    #[must_use]
+    pub fn work_out(self) -> (Vec<Change>, Kept) {
+        let Self { mut changes, facts, mut kept } = self;
+        kept.facts = facts.iter().map(|facts| facts.write(&mut changes)).collect();
+        (changes, kept)
+    }
 }
 
 /// What a partition has to be told once a checkpoint is durable.
 #[derive(Debug)]
 pub struct Kept {
     number: u64,
+    position: u64,
     /// Subjects that can be looked up in the archive from now on.
     subjects: Vec<u32>,
+    facts: Vec<Written>,
+}
+
+impl Kept {
+    /// The position the checkpoint was taken at.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
 }
 
 /// Which partition of how many.
@@ -185,6 +205,7 @@ impl Partition {
         };
         let tenants = head.themselves.iter().map(itself).collect();
         let residents = Residents::default();
+        let Head { position, letters_taken, .. } = head;
         Ok(Self {
             names,
             place,
@@ -194,7 +215,9 @@ impl Partition {
             tenants,
             residents,
             timers,
-            head,
+            position,
+            letters_taken,
+            under_way: None,
             checkpoint: 0,
             archived: 0,
         })
@@ -203,13 +226,13 @@ impl Partition {
     /// The position it was put away at.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.head.position
+        self.position
     }
 
     /// How many letters it had taken in when it was put away.
     #[must_use]
     pub fn letters_taken(&self) -> u64 {
-        self.head.letters_taken
+        self.letters_taken
     }
 
     /// A change of rules from before it was put away.
@@ -285,19 +308,20 @@ impl Partition {
         self.residents.bytes() + self.recorder.bytes() + self.timers.bytes()
     }
 
-    /// Writes down what has changed since the last checkpoint. Once that is durable, [`Self::kept`] has to be told; until
-    /// then there must be no other checkpoint.
+    /// Begins to write down what has changed since the last checkpoint, as it is now; [`Self::go_on_with_checkpoint`] until it
+    /// is done. There must be no other under way.
     ///
     /// `position` is that of the last block applied, `letters_taken` counts the letters received so far.
-    pub fn checkpoint(&mut self, position: u64, letters_taken: u64) -> Checkpoint {
+    pub fn begin_checkpoint(&mut self, position: u64, letters_taken: u64) {
+        debug_assert!(!self.is_checkpoint_under_way(), "one checkpoint at a time");
         self.checkpoint += 1;
         // Whatever was recorded is shown, so that nothing is in the archive that a reader may not see.
         self.recorder.publish();
         let mut changes = Vec::new();
-        self.residents.save(self.place.number, self.checkpoint, &mut changes);
+        self.residents.begin_to_save(self.checkpoint);
         self.timers.save(self.place.number, &mut changes);
-        self.recorder.put_away(&mut changes);
-        self.head = Head {
+        let facts = self.recorder.put_away(&mut changes);
+        let head = Head {
             position,
             letters_taken,
             fired_until: Some(self.timers.fired_until()),
@@ -305,21 +329,40 @@ impl Partition {
             next_chunk: self.recorder.next_chunk(),
             themselves: self.tenants.iter().filter_map(|(name, tenant)| Some((*name, tenant.itself?))).collect(),
         };
-        changes.push(Change { key: Key::new(self.place.number, Kind::Head).done(), value: Some(encode(&self.head)) });
-        let kept = Kept { number: self.checkpoint, subjects: self.recorder.new_subjects() };
-        Checkpoint { position, changes, kept }
+        changes.push(Change { key: Key::new(self.place.number, Kind::Head).done(), value: Some(encode(&head)) });
+        let kept =
+            Kept { number: self.checkpoint, position, subjects: self.recorder.new_subjects(), facts: Vec::new() };
+        self.under_way = Some(Checkpoint { changes, facts, kept });
+    }
+
+    /// Writes down some more subjects, at most so many; the checkpoint when those were the last. Blocks may be applied in
+    /// between: a subject they change is written down before.
+    pub fn go_on_with_checkpoint(&mut self, at_most: usize) -> Option<Checkpoint> {
+        self.under_way.as_ref()?;
+        let subjects = self.residents.save(self.place.number, at_most)?;
+        let mut checkpoint = self.under_way.take()?;
+        checkpoint.changes.extend(subjects);
+        Some(checkpoint)
+    }
+
+    /// Whether a checkpoint was begun that is not in the archive yet.
+    #[must_use]
+    pub fn is_checkpoint_under_way(&self) -> bool {
+        self.archived != self.checkpoint
     }
 
     /// The last checkpoint is in the archive: what it holds may be given up in memory.
     pub fn kept(&mut self, kept: &Kept) {
         self.archived = kept.number;
+        self.position = kept.position;
         self.recorder.forget_subjects(&kept.subjects);
+        kept.facts.iter().for_each(|facts| self.recorder.written(facts));
     }
 
     /// Chunks of facts in the archive to be made into one, at most so many times; none while a checkpoint or other merges are
     /// under way.
     pub fn merges(&mut self, at_most: usize) -> Vec<Merge> {
-        if self.archived == self.checkpoint { self.recorder.merges(at_most) } else { Vec::new() }
+        if self.is_checkpoint_under_way() { Vec::new() } else { self.recorder.merges(at_most) }
     }
 
     /// A merge has been made durable.
@@ -332,7 +375,7 @@ impl Partition {
     /// that or all that subjects leave, then subjects, those first that were not touched for longest. Nothing while a
     /// checkpoint is under way.
     pub fn shrink(&mut self, to_bytes: usize) {
-        if self.archived != self.checkpoint {
+        if self.is_checkpoint_under_way() {
             return;
         }
         let to_bytes = to_bytes.saturating_sub(self.timers.bytes());

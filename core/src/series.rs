@@ -9,7 +9,7 @@ use dashmap::DashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::Unreadable;
+use crate::archive::{Archive, Change, Key, Kind, SHARED, Unreadable, decode, encode};
 use crate::dimension::Dimension;
 use crate::event::CreditKey;
 use crate::filter::Filter;
@@ -93,6 +93,26 @@ impl<T: ?Sized + Eq + Hash> Interner<T> {
         self.values.get(number)
     }
 
+    /// The values from a number on.
+    fn since(&self, first: u32) -> impl Iterator<Item = Arc<T>> {
+        (first..self.next.load(Ordering::Acquire)).map(|number| {
+            loop {
+                // Another thread may have taken the number and be about to set the value.
+                match self.value(number) {
+                    Some(value) => return Arc::clone(value),
+                    None => std::hint::spin_loop(),
+                }
+            }
+        })
+    }
+
+    /// Gives the next number to a value that has none.
+    fn push(&self, value: Arc<T>) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.values.set(number, Arc::clone(&value));
+        self.numbers.insert(value, number);
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.numbers.len()
@@ -131,7 +151,65 @@ pub struct Names {
     series: Interner<DimensionValues>,
 }
 
+/// Up to where names are in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NamesKept {
+    symbols: u32,
+    series: u32,
+}
+
+/// How many names stand under one key.
+const NAMES_A_KEY: usize = 1_000;
+
 impl Names {
+    /// The names in an archive, with their numbers.
+    pub fn open(archive: &dyn Archive) -> Result<(Self, NamesKept), Unreadable> {
+        let names = Self::default();
+        let mut damage = Ok(());
+        archive.scan(
+            &Key::new(SHARED, Kind::Symbols).done(),
+            &mut |_, value| match decode::<Vec<Arc<str>>>(value) {
+                Ok(symbols) => symbols.into_iter().for_each(|symbol| names.symbols.push(symbol)),
+                Err(error) => damage = Err(error),
+            },
+        )?;
+        archive.scan(
+            &Key::new(SHARED, Kind::Series).done(),
+            &mut |_, value| match decode::<Vec<Arc<DimensionValues>>>(value) {
+                Ok(series) => series.into_iter().for_each(|values| names.series.push(values)),
+                Err(error) => damage = Err(error),
+            },
+        )?;
+        damage?;
+        let kept = names.kept();
+        Ok((names, kept))
+    }
+
+    fn kept(&self) -> NamesKept {
+        let next = |next: &AtomicU32| next.load(Ordering::Acquire);
+        NamesKept { symbols: next(&self.symbols.next), series: next(&self.series.next) }
+    }
+
+    /// Every name there is that was not in the archive: has to be put away before, or with, what uses it. Returns up to where
+    /// names are in the archive then.
+    pub fn put_away(&self, kept: NamesKept, changes: &mut Vec<Change>) -> NamesKept {
+        fn put<T: Serialize>(kind: Kind, first: u32, values: &[T], changes: &mut Vec<Change>) -> u32 {
+            let mut next = first;
+            for values in values.chunks(NAMES_A_KEY) {
+                changes.push(Change { key: Key::new(SHARED, kind).u32(next).done(), value: Some(encode(&values)) });
+                next += u32::try_from(values.len()).expect("a thousand at most");
+            }
+            next
+        }
+        // The series first: they are made of symbols.
+        let series: Vec<Arc<DimensionValues>> = self.series.since(kept.series).collect();
+        let symbols: Vec<Arc<str>> = self.symbols.since(kept.symbols).collect();
+        NamesKept {
+            symbols: put(Kind::Symbols, kept.symbols, &symbols, changes),
+            series: put(Kind::Series, kept.series, &series, changes),
+        }
+    }
+
     /// The symbol of `text`.
     pub fn symbol(&self, text: &str) -> Symbol {
         let number = self.symbols.intern(text);
@@ -382,6 +460,44 @@ mod tests {
         }
         assert_eq!(names.find_symbol("nobody"), None);
         assert_eq!(names.symbol_if_set(""), None);
+    }
+
+    #[test]
+    fn names_keep_their_numbers_in_an_archive() {
+        #[derive(Debug, Default)]
+        struct Kept(std::sync::Mutex<std::collections::BTreeMap<Vec<u8>, Vec<u8>>>);
+        impl Archive for Kept {
+            fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+                Ok(None)
+            }
+            fn scan(&self, prefix: &[u8], see: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Unreadable> {
+                let all = self.0.lock().expect("no panic");
+                all.iter().filter(|(key, _)| key.starts_with(prefix)).for_each(|(key, value)| see(key, value));
+                Ok(())
+            }
+        }
+        let (archive, names) = (Kept::default(), Names::default());
+        let mut kept = NamesKept::default();
+        for n in 0..5_000 {
+            let mut values = DimensionValues::default();
+            values.add_tag(names.symbol(&format!("tag {n}")));
+            names.series(&values);
+            if n % 700 == 0 {
+                let mut changes = Vec::new();
+                kept = names.put_away(kept, &mut changes);
+                let changes = changes.into_iter().filter_map(|change| Some((change.key, change.value?)));
+                archive.0.lock().expect("no panic").extend(changes);
+            }
+        }
+        let (again, kept_again) = Names::open(&archive).expect("readable");
+        assert_eq!(kept_again, kept);
+        assert_eq!(kept, NamesKept { symbols: 4_901, series: 4_901 });
+        for number in 0..4_901 {
+            assert_eq!(again.values(SeriesId(number)), names.values(SeriesId(number)));
+            let symbol = Symbol::from_number(number + 1).expect("not 0");
+            assert_eq!(again.text(symbol), names.text(symbol));
+            assert_eq!(again.find_symbol(names.text(symbol)), Some(symbol));
+        }
     }
 
     #[test]

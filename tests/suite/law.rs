@@ -79,6 +79,7 @@ proptest! {
         prop_assert_eq!(interrupted.everything(), straight.everything());
 
         (0..interrupted.partitions.len()).for_each(|number| interrupted.put_away(number));
+        (0..interrupted.partitions.len()).for_each(|number| interrupted.put_away(number));
         prop_assert_eq!(interrupted.standing(), straight.standing());
         prop_assert_eq!(interrupted.everything(), straight.everything());
     }

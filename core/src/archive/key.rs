@@ -20,6 +20,12 @@ pub(crate) enum Kind {
     ChunkSize = b'i',
     /// A chunk that another one has taken the place of, to be removed.
     Leftover = b'g',
+    /// Texts that have numbers, by the number of the first.
+    Symbols = b'y',
+    /// Dimension values that have numbers, by the number of the first.
+    Series = b'v',
+    /// What the partition's owner keeps beside it.
+    Beside = b'b',
     /// A letter whose receiver may not have kept it yet.
     Letter = b'l',
 }

@@ -32,24 +32,28 @@ type Packed = (u32, u32, u32, i64);
 
 /// The facts of some columns as they are being gathered.
 #[derive(Debug, Default)]
-pub(super) struct Facts(BTreeMap<Place, Vec<Packed>>);
+pub(super) struct Facts {
+    columns: BTreeMap<Place, Vec<Packed>>,
+    count: usize,
+}
 
 impl Facts {
     pub(super) fn push(&mut self, place: Place, slot_ms: i64, fact: &StoredFact) {
         let offset = u32::try_from(fact.at_ms - slot_ms).expect("within a quarter hour");
         let minus = u32::from(fact.weight == Weight::Minus);
         let packed = (offset << 1 | minus, fact.series.0, fact.subject.0, fact.value);
-        self.0.entry(place).or_default().push(packed);
+        self.columns.entry(place).or_default().push(packed);
+        self.count += 1;
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
+        self.count
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut directory: Directory = Vec::with_capacity(self.0.len());
+        let mut directory: Directory = Vec::with_capacity(self.columns.len());
         let mut body = Vec::with_capacity(self.len() * 10);
-        for (place, facts) in &self.0 {
+        for (place, facts) in &self.columns {
             let begin = body.len();
             for fact in facts {
                 body = postcard::to_extend(fact, body).expect("writing to memory cannot fail");
@@ -70,17 +74,18 @@ impl Facts {
         for (place, count, bytes) in directory {
             let (mut section, rest) = section(body, bytes)?;
             body = rest;
-            let facts = self.0.entry(place).or_default();
+            let facts = self.columns.entry(place).or_default();
             for _ in 0..count {
                 facts.push(packed(&mut section)?);
             }
+            self.count += count as usize;
         }
         Ok(())
     }
 
     /// Removes facts together with their inverses.
     fn cancel(&mut self) {
-        for facts in self.0.values_mut() {
+        for facts in self.columns.values_mut() {
             // Only the last bit of the first number tells a fact from its inverse.
             let key = |fact: &Packed| (fact.0 >> 1, fact.1, fact.2, fact.3);
             facts.sort_unstable_by_key(|fact| (key(fact), fact.0 & 1));
@@ -93,7 +98,8 @@ impl Facts {
             }
             *facts = kept;
         }
-        self.0.retain(|_, facts| !facts.is_empty());
+        self.columns.retain(|_, facts| !facts.is_empty());
+        self.count = self.columns.values().map(Vec::len).sum();
     }
 }
 

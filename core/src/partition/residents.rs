@@ -32,6 +32,10 @@ pub(super) struct Residents {
     by_age: VecDeque<(u64, Place)>,
     /// Those that have changed since the last checkpoint.
     unsaved: Vec<Place>,
+    /// Those of the checkpoint under way that are still to be written down, and what has been written down of it.
+    saving: Vec<Place>,
+    saved: Vec<Change>,
+    checkpoint: u64,
     block: u64,
     bytes: usize,
 }
@@ -41,6 +45,8 @@ struct Resident {
     number: SubjectNumber,
     subject: Subject,
     is_unsaved: bool,
+    /// Whether the checkpoint under way still has to write it down, as it was when that began.
+    is_saving: bool,
     /// Whether its number and its id are in the archive, or in a checkpoint under way.
     is_known: bool,
     /// The last checkpoint that holds it.
@@ -125,6 +131,7 @@ impl Residents {
                 number,
                 subject,
                 is_unsaved: false,
+                is_saving: false,
                 is_known: known.is_some(),
                 saved_in: 0,
                 touched: self.block,
@@ -137,34 +144,44 @@ impl Residents {
         let id = Arc::clone(id);
         let Some(resident) = subjects.get_mut(&id) else { unreachable!("it has just been found") };
         resident.touched = self.block;
+        let before = resident.bytes;
+        if resident.is_saving {
+            resident.save(partition, (tenant, kind, &id), self.checkpoint, &mut self.saved);
+        }
         if !resident.is_unsaved {
             resident.is_unsaved = true;
             self.unsaved.push((tenant, kind, id));
         }
         // As it was after the last change: what this one adds is counted with the next, or when it is saved.
-        let bytes = resident.subject.bytes() + BESIDE;
-        self.bytes = self.bytes + bytes - resident.bytes;
-        resident.bytes = bytes;
+        resident.bytes = resident.subject.bytes() + BESIDE;
+        self.bytes = self.bytes + resident.bytes - before;
         Ok((resident.number, &mut resident.subject))
     }
 
-    /// Writes down those that have changed since the last time.
-    pub(super) fn save(&mut self, partition: u32, checkpoint: u64, changes: &mut Vec<Change>) {
-        for (tenant, kind, id) in std::mem::take(&mut self.unsaved) {
-            let Some(subjects) = self.tenants.get_mut(&tenant) else { continue };
-            let Some(resident) = subjects[kind as usize].get_mut(&id) else { continue };
-            let bytes = resident.subject.bytes() + BESIDE;
-            self.bytes = self.bytes + bytes - resident.bytes;
-            resident.bytes = bytes;
-            resident.is_unsaved = false;
-            resident.saved_in = checkpoint;
-            if !resident.is_known {
-                resident.is_known = true;
-                let key = number_key(partition, tenant, kind).bytes(id.as_bytes()).done();
-                changes.push(Change { key, value: Some(encode(&resident.number)) });
+    /// Begins to write down those that have changed since the last time, as they are now.
+    pub(super) fn begin_to_save(&mut self, checkpoint: u64) {
+        self.checkpoint = checkpoint;
+        self.saving = std::mem::take(&mut self.unsaved);
+        for (tenant, kind, id) in &self.saving {
+            let subjects = self.tenants.get_mut(tenant).map(|tenant| &mut tenant[*kind as usize]);
+            if let Some(resident) = subjects.and_then(|subjects| subjects.get_mut(id)) {
+                (resident.is_unsaved, resident.is_saving) = (false, true);
             }
-            resident.subject.save(partition, resident.number, tenant, changes);
         }
+    }
+
+    /// Writes down some more; what was written when that was the last.
+    pub(super) fn save(&mut self, partition: u32, at_most: usize) -> Option<Vec<Change>> {
+        for (tenant, kind, id) in self.saving.split_off(self.saving.len().saturating_sub(at_most)) {
+            let subjects = self.tenants.get_mut(&tenant).map(|tenant| &mut tenant[kind as usize]);
+            let resident = subjects.and_then(|subjects| subjects.get_mut(&id));
+            if let Some(resident) = resident.filter(|resident| resident.is_saving) {
+                let before = resident.bytes;
+                resident.save(partition, (tenant, kind, &id), self.checkpoint, &mut self.saved);
+                self.bytes = self.bytes + resident.bytes - before;
+            }
+        }
+        self.saving.is_empty().then(|| std::mem::take(&mut self.saved))
     }
 
     /// Gives up subjects that are in the archive, the longest untouched first, until all take at most so many bytes.
@@ -180,7 +197,7 @@ impl Residents {
                 continue;
             };
             let Some(resident) = subjects.get(id) else { continue };
-            if resident.is_unsaved || resident.saved_in > archived || resident.touched > as_of {
+            if resident.is_unsaved || resident.is_saving || resident.saved_in > archived || resident.touched > as_of {
                 self.by_age.push_back((resident.touched, place));
             } else if let Some(resident) = subjects.remove(id) {
                 self.bytes -= resident.bytes;
@@ -189,6 +206,26 @@ impl Residents {
                 }
             }
         }
+    }
+}
+
+impl Resident {
+    fn save(
+        &mut self,
+        partition: u32,
+        (tenant, kind, id): (Symbol, SubjectKind, &str),
+        checkpoint: u64,
+        changes: &mut Vec<Change>,
+    ) {
+        self.bytes = self.subject.bytes() + BESIDE;
+        self.is_saving = false;
+        self.saved_in = checkpoint;
+        if !self.is_known {
+            self.is_known = true;
+            let key = number_key(partition, tenant, kind).bytes(id.as_bytes()).done();
+            changes.push(Change { key, value: Some(encode(&self.number)) });
+        }
+        self.subject.save(partition, self.number, tenant, changes);
     }
 }
 

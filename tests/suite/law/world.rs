@@ -11,7 +11,7 @@ use deskpulse_core::fact::{Anchor, Clock, Measure};
 use deskpulse_core::filter::Filter;
 use deskpulse_core::grid::{ColumnKey, Range, StoredFact, View};
 use deskpulse_core::interval::{Cut, Interval, cut};
-use deskpulse_core::partition::{Arrival, Block, Checkpoint, Letter, Partition, Place};
+use deskpulse_core::partition::{Arrival, Block, Letter, Partition, Place};
 use deskpulse_core::rules::{Policy, RuleChange, Settings, Target, TargetKind};
 use deskpulse_core::series::{DimensionValues, Names, Symbol};
 use deskpulse_core::snapshot::{Gathered, Group, Part, Partial, Plan, Reduction, Rows, collect};
@@ -35,8 +35,8 @@ pub(super) struct World {
     pub(super) archive: Arc<MemoryArchive>,
     /// Every block of each partition.
     log: Vec<Vec<Block>>,
-    /// The letters each partition has got, the first is number 1, and how many of them its last checkpoint holds.
-    letters: Vec<(Vec<Letter>, u64)>,
+    /// The letters each partition has got.
+    letters: Vec<Vec<Letter>>,
 }
 
 impl World {
@@ -48,18 +48,29 @@ impl World {
         let open = |number| Partition::open(Arc::clone(&names), place(number), Arc::<MemoryArchive>::clone(&archive));
         let opened = (0..partitions).map(|number| open(number).expect("nothing to read")).collect();
         let log = vec![Vec::new(); partitions as usize];
-        let letters = vec![(Vec::new(), 0); partitions as usize];
+        let letters = vec![Vec::new(); partitions as usize];
         Self { partitions: opened, names, tenant, added: Vec::new(), now, archive, log, letters }
     }
 
     /// Puts away what a partition has come to, and gives all of it up in memory.
     pub(super) fn put_away(&mut self, number: usize) {
-        let taken = self.letters[number].0.len() as u64;
+        if !self.partitions[number].is_checkpoint_under_way() {
+            self.begin_to_put_away(number);
+        }
+        self.go_on_putting_away(number, usize::MAX);
+    }
+
+    fn begin_to_put_away(&mut self, number: usize) {
+        let taken = self.letters[number].len() as u64;
+        self.partitions[number].begin_checkpoint(self.log[number].len() as u64, taken);
+    }
+
+    fn go_on_putting_away(&mut self, number: usize, subjects: usize) {
         let partition = &mut self.partitions[number];
-        let Checkpoint { changes, kept, .. } = partition.checkpoint(self.log[number].len() as u64, taken);
+        let Some(checkpoint) = partition.go_on_with_checkpoint(subjects) else { return };
+        let (changes, kept) = checkpoint.work_out();
         self.archive.commit(changes);
         partition.kept(&kept);
-        self.letters[number].1 = taken;
         for merge in partition.merges(usize::MAX) {
             let (changes, merged) = merge.work_out(&*self.archive).expect("readable");
             self.archive.commit(changes);
@@ -82,9 +93,8 @@ impl World {
                 }
             }
             // What its senders have in the archive comes again; what they send while they replay comes, too.
-            let (letters, taken) = &mut self.letters[index];
-            assert_eq!(partition.letters_taken(), *taken);
-            let lost = letters.split_off(usize::try_from(*taken).expect("few"));
+            let taken = usize::try_from(partition.letters_taken()).expect("few");
+            let lost = self.letters[index].split_off(taken);
             self.partitions[index] = partition;
             self.deliver(lost);
         }
@@ -108,8 +118,11 @@ impl World {
             self.apply_batch(sketches, batch);
             rest = after;
             for number in 0..self.partitions.len() {
-                if random.below(3) == 0 {
-                    self.put_away(number);
+                match random.below(4) {
+                    0 if self.partitions[number].is_checkpoint_under_way() => self.go_on_putting_away(number, 1),
+                    0 => self.begin_to_put_away(number),
+                    1 => self.put_away(number),
+                    _ => {}
                 }
             }
             if random.below(5) == 0 {
@@ -167,7 +180,7 @@ impl World {
         let mut letters = VecDeque::from(letters);
         while let Some(letter) = letters.pop_front() {
             let to = route("t", SubjectRef { kind: SubjectKind::Conversation, id: &letter.to }, of);
-            self.letters[to as usize].0.push(letter.clone());
+            self.letters[to as usize].push(letter.clone());
             letters.extend(self.partitions[to as usize].receive(vec![letter], self.now).expect("readable"));
         }
     }
