@@ -3,10 +3,13 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use deskpulse_aggregation::{Aggregation, AggregationApi};
+use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions};
+use deskpulse_disk::RealDisk;
 use deskpulse_edge::server::{self, Drain, ServeError};
 use deskpulse_edge::upstream;
 use deskpulse_ingest::{IngestApi, Intake, Limits, LogApi};
@@ -24,7 +27,7 @@ Examples:
   deskpulse serve
   deskpulse serve --listen 0.0.0.0:7400 --data-dir /var/lib/deskpulse --partitions 8
   deskpulse serve --role ingest --listen 127.0.0.1:7401 --data-dir ./data
-  deskpulse serve --role aggregation --listen 127.0.0.1:7402 --ingest http://127.0.0.1:7401
+  deskpulse serve --role aggregation --listen 127.0.0.1:7402 --data-dir ./data --ingest http://127.0.0.1:7401
   deskpulse serve --role query --listen 127.0.0.1:7403 --aggregation http://127.0.0.1:7402")]
 pub(crate) struct ServeArgs {
     /// Which services to run.
@@ -33,12 +36,25 @@ pub(crate) struct ServeArgs {
     /// Where to listen; port 0 takes any free one.
     #[arg(long, default_value = "127.0.0.1:7400", env = "DESKPULSE_LISTEN")]
     listen: SocketAddr,
-    /// Where ingest keeps the log.
+    /// Where ingest keeps the log, and aggregation what it makes of it.
     #[arg(long, default_value = "deskpulse-data", env = "DESKPULSE_DATA_DIR")]
     data_dir: PathBuf,
     /// Into how many partitions a new log is cut [default: the number of cores]. A log keeps its number.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     partitions: Option<u32>,
+    /// About how much memory figures, and what is needed to correct them, may take together; the rest is on disk. Also as 512MiB
+    /// or 4GiB. What answers and batches need for a moment comes on top.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = size, env = "DESKPULSE_MEMORY_BUDGET")]
+    memory_budget: usize,
+    /// The least time between two checkpoints of a partition, from which a start goes on.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    checkpoint_every: Duration,
+    /// The least time between two full snapshots of the store, from which it can be built again; two are kept.
+    #[arg(long, value_name = "SECONDS", default_value = "21600", value_parser = seconds)]
+    snapshot_every: Duration,
+    /// How long the log keeps blocks that no checkpoint and no snapshot needs any more [default: for ever].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    log_retention: Option<Duration>,
     /// For the role aggregation: where ingest is.
     #[arg(long, value_name = "URL", required_if_eq("role", "aggregation"))]
     ingest: Option<String>,
@@ -71,10 +87,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     std::io::stdout().flush()?;
     tokio::select! {
         () = asked_to_stop() => info!("going down"),
-        failure = running.failure() => {
-            // A failed write or sync is never tried again: what was not acknowledged must be taken for lost.
-            return Err(anyhow::Error::new(failure).context("the log failed, so the process ends"));
-        }
+        failure = running.failure() => return Err(failure),
     }
     running.stop().await
 }
@@ -86,14 +99,28 @@ pub(crate) struct Running {
     drain: Drain,
     server: JoinHandle<Result<(), ServeError>>,
     log: Option<EmbeddedLog>,
+    aggregation: Option<Aggregation>,
 }
 
 impl Running {
-    /// Resolves when the log has failed.
-    async fn failure(&self) -> LogError {
-        match &self.log {
-            Some(log) => log.failed().await,
-            None => std::future::pending().await,
+    /// Resolves when the log has failed, or aggregation cannot go on.
+    async fn failure(&self) -> anyhow::Error {
+        let log = async {
+            match &self.log {
+                Some(log) => log.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let aggregation = async {
+            match &self.aggregation {
+                Some(aggregation) => aggregation.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // A failed write or sync is never tried again: what was not acknowledged must be taken for lost.
+            error = log => anyhow::Error::new(error).context("the log failed, so the process ends"),
+            error = aggregation => anyhow::Error::new(error).context("aggregation cannot go on, so the process ends"),
         }
     }
 
@@ -122,11 +149,12 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
     let mut log = None;
     let mut ingest = None;
     let mut aggregation = None;
+    let mut following = None;
 
     if matches!(args.role, Role::All | Role::Ingest) {
         let opened = open_log(&args.data_dir, args.partitions)?;
         let intake = Intake::new(opened.clone(), Limits::default(), drain.clone());
-        let log_service = LogApi::server(std::sync::Arc::clone(&intake));
+        let log_service = LogApi::server(Arc::clone(&intake));
         ingest = Some(upstream::local(log_service.clone()));
         routes = routes.add_service(IngestApi::server(intake)).add_service(log_service);
         services.extend(INGEST);
@@ -134,7 +162,17 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
     }
     if matches!(args.role, Role::All | Role::Aggregation) {
         let log = ingest.map_or_else(|| remote(args.ingest.as_deref()), Ok)?;
-        let service = AggregationApi::server(Aggregation::follow(log, drain.clone()));
+        let keep = KeepOptions {
+            disk: Arc::new(RealDisk),
+            folder: args.data_dir.join("aggregation"),
+            memory_bytes: args.memory_budget,
+            checkpoint_every: args.checkpoint_every,
+            snapshot_every: args.snapshot_every,
+            log_retention: args.log_retention,
+        };
+        let followed = Aggregation::follow(log, drain.clone(), keep).context("aggregation cannot start")?;
+        following = Some(followed.clone());
+        let service = AggregationApi::server(followed);
         aggregation = Some(upstream::local(service.clone()));
         routes = routes.add_service(service);
         services.extend(AGGREGATION);
@@ -146,7 +184,7 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
     }
     let serving = drain.clone();
     let server = tokio::spawn(server::serve(listener, routes, services, serving));
-    Ok(Running { address, drain, server, log })
+    Ok(Running { address, drain, server, log, aggregation: following })
 }
 
 /// Opens the log; an existing one keeps its number of partitions unless another was asked for.
@@ -183,6 +221,47 @@ impl ServeArgs {
     /// Everything in one process on any free port of the loopback.
     pub(crate) fn on_loopback(data_dir: PathBuf) -> anyhow::Result<Self> {
         let Ok(listen) = "127.0.0.1:0".parse() else { bail!("127.0.0.1:0 is an address") };
-        Ok(Self { role: Role::All, listen, data_dir, partitions: None, ingest: None, aggregation: None })
+        Ok(Self {
+            role: Role::All,
+            listen,
+            data_dir,
+            partitions: None,
+            memory_budget: 4 << 30,
+            checkpoint_every: Duration::from_secs(5),
+            snapshot_every: Duration::from_hours(6),
+            log_retention: None,
+            ingest: None,
+            aggregation: None,
+        })
+    }
+}
+
+/// A number of bytes, as `536870912`, `512MiB` or `4GiB`.
+fn size(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit: usize = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        other => return Err(format!("{other:?} is no unit: B, KiB, MiB or GiB")),
+    };
+    let number: usize = digits.trim().parse().map_err(|_| format!("{digits:?} is no whole number"))?;
+    number
+        .checked_mul(unit)
+        .filter(|bytes| *bytes >= LEAST_BUDGET)
+        .ok_or_else(|| format!("the least is {} MiB", LEAST_BUDGET >> 20))
+}
+
+/// The least memory budget: the store's cache and the subjects of a block have to fit.
+const LEAST_BUDGET: usize = 16 << 20;
+
+/// A number of seconds, at least a tenth of one.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    if number >= 0.1 {
+        Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+    } else {
+        Err("the least is 0.1".to_owned())
     }
 }

@@ -594,6 +594,11 @@ impl Recorder {
         self.epoch += 1;
     }
 
+    /// Whether there are facts that have not been put away.
+    pub(crate) fn has_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
     /// About how many bytes of memory the facts take.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -84,6 +84,7 @@ impl Checkpoint {
 pub struct Kept {
     number: u64,
     position: u64,
+    letters_taken: u64,
     /// Subjects that can be looked up in the archive from now on.
     subjects: Vec<u32>,
     facts: Vec<Written>,
@@ -94,6 +95,12 @@ impl Kept {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// How many letters had been taken in then.
+    #[must_use]
+    pub fn letters_taken(&self) -> u64 {
+        self.letters_taken
     }
 }
 
@@ -330,8 +337,13 @@ impl Partition {
             themselves: self.tenants.iter().filter_map(|(name, tenant)| Some((*name, tenant.itself?))).collect(),
         };
         changes.push(Change { key: Key::new(self.place.number, Kind::Head).done(), value: Some(encode(&head)) });
-        let kept =
-            Kept { number: self.checkpoint, position, subjects: self.recorder.new_subjects(), facts: Vec::new() };
+        let kept = Kept {
+            number: self.checkpoint,
+            position,
+            letters_taken,
+            subjects: self.recorder.new_subjects(),
+            facts: Vec::new(),
+        };
         self.under_way = Some(Checkpoint { changes, facts, kept });
     }
 
@@ -343,6 +355,12 @@ impl Partition {
         let mut checkpoint = self.under_way.take()?;
         checkpoint.changes.extend(subjects);
         Some(checkpoint)
+    }
+
+    /// Whether anything has changed since the last checkpoint was begun.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.residents.unsaved() > 0 || self.recorder.has_unsaved() || self.timers.have_changed()
     }
 
     /// Whether a checkpoint was begun that is not in the archive yet.

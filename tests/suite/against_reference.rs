@@ -6,6 +6,7 @@ use deskpulse_proto::v1::config_change::Change;
 use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
 use deskpulse_proto::v1::{ConfigChange, Event, SetCalendarRequest, SetSlaPolicyRequest, SetTenantRequest};
 use jiff::Timestamp;
+use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::harness::{Client, Question, Random, Suite, run};
@@ -100,7 +101,7 @@ async fn tell(client: &Client, config: &mut ConfigServiceClient<Channel>, scenar
         send(client, batch).await;
     }
     for change in &scenario.config {
-        configure(config, change.clone()).await;
+        configure(config, change.clone()).await.expect("it is taken");
     }
     for batch in late.chunks(1 + random.below(9)) {
         send(client, batch).await;
@@ -108,7 +109,7 @@ async fn tell(client: &Client, config: &mut ConfigServiceClient<Channel>, scenar
 }
 
 /// In what the answer to a question differs from the reference model's.
-async fn difference(client: &Client, scenario: &Scenario, question: usize) -> Option<String> {
+pub(crate) async fn difference(client: &Client, scenario: &Scenario, question: usize) -> Option<String> {
     let model = Model::new(&scenario.events, &scenario.config, Timestamp::now().as_millisecond());
     let request = &scenario.questions[question];
     match client.ask(Question(request.clone())).await {
@@ -155,20 +156,21 @@ async fn send(client: &Client, batch: &[Event]) {
     assert_eq!(outcome.rejected, 0, "{:?}", outcome.exceptions);
 }
 
-async fn configure(config: &mut ConfigServiceClient<Channel>, change: ConfigChange) {
+/// Asks for a change of configuration.
+pub(crate) async fn configure(config: &mut ConfigServiceClient<Channel>, change: ConfigChange) -> Result<(), Status> {
     let tenant = change.tenant;
     match change.change.expect("a change") {
         Change::Settings(settings) => {
             let request = SetTenantRequest { tenant: Some(settings) };
-            drop(config.set_tenant(request).await.expect("settings are taken"));
+            config.set_tenant(request).await.map(drop)
         }
         Change::Calendar(calendar) => {
             let request = SetCalendarRequest { tenant, calendar: Some(calendar) };
-            drop(config.set_calendar(request).await.expect("a calendar is taken"));
+            config.set_calendar(request).await.map(drop)
         }
         Change::SlaPolicy(policy) => {
             let request = SetSlaPolicyRequest { tenant, policy: Some(policy) };
-            drop(config.set_sla_policy(request).await.expect("a policy is taken"));
+            config.set_sla_policy(request).await.map(drop)
         }
     }
 }

@@ -62,6 +62,12 @@ impl Process {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
+    /// Starts a process that must end by itself, though it may have begun to listen; returns its exit code and what it says.
+    pub(crate) fn ended(arguments: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(PROGRAM).arg("serve").args(arguments).output().expect("the binary starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// Where it listens, as `--listen` takes it.
     pub(crate) fn address(&self) -> String {
         self.url.trim_start_matches("http://").to_owned()
@@ -102,7 +108,10 @@ impl Suite {
     }
 
     fn serve(folder: &Path, listen: &str) -> Process {
-        Process::serve(&["--listen", listen, "--data-dir", &folder.to_string_lossy(), "--partitions", "3"])
+        let folder = folder.to_string_lossy();
+        // So often that most tests meet a checkpoint, and those that start again go on from one.
+        let often = ["--checkpoint-every", "0.2", "--snapshot-every", "1"];
+        Process::serve(&[&["--listen", listen, "--data-dir", &folder, "--partitions", "3"], &often[..]].concat())
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -74,7 +74,7 @@ const LAYERS: [Layer; 10] = [
     Layer {
         folder: "services/aggregation",
         package: "deskpulse-aggregation",
-        may_use: &[PROTO, CORE, STORE, EDGE],
+        may_use: &[PROTO, CORE, DISK, STORE, EDGE],
         without: &[],
         never: &["ingest_service_client", "ingest_service_server", "query_service_client", "query_service_server"],
     },

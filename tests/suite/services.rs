@@ -38,7 +38,7 @@ impl Apart {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ingest = ingest(&folder, "127.0.0.1:0");
-        let aggregation = aggregation("127.0.0.1:0", &ingest.url);
+        let aggregation = aggregation(&folder, "127.0.0.1:0", &ingest.url);
         let query = query(&aggregation.url);
         Self { folder, ingest, aggregation, query }
     }
@@ -53,8 +53,21 @@ fn ingest(folder: &tempfile::TempDir, listen: &str) -> Process {
     Process::serve(&["--role", "ingest", "--listen", listen, "--data-dir", &data, "--partitions", "3"])
 }
 
-fn aggregation(listen: &str, ingest: &str) -> Process {
-    Process::serve(&["--role", "aggregation", "--listen", listen, "--ingest", ingest])
+/// Aggregation keeps what it makes of the log beside it.
+fn aggregation(folder: &tempfile::TempDir, listen: &str, ingest: &str) -> Process {
+    let data = folder.path().to_string_lossy();
+    Process::serve(&[
+        "--role",
+        "aggregation",
+        "--listen",
+        listen,
+        "--ingest",
+        ingest,
+        "--data-dir",
+        &data,
+        "--checkpoint-every",
+        "0.2",
+    ])
 }
 
 fn query(aggregation: &str) -> Process {
@@ -188,7 +201,7 @@ fn ingest_goes_on_while_aggregation_is_away_and_nothing_is_missing_afterwards() 
         let status = client.ask(ask("acme", "messages_received")).await.expect_err("nobody can count");
         assert_refused(&status, Code::Unavailable, "UPSTREAM_UNREACHABLE", "", "aggregation is away");
 
-        suite.aggregation = aggregation(&address, &suite.ingest.url);
+        suite.aggregation = aggregation(&suite.folder, &address, &suite.ingest.url);
         assert_eq!(received(&client).await, 200);
         client.settle().await;
         let outcome = client.send(messages(150, 100)).await;
@@ -231,7 +244,7 @@ fn an_aggregation_that_comes_before_ingest_waits_for_it() {
         Client::connect(&early.url).send(messages(0, 100)).await;
         let (address, url) = (early.address(), early.url.clone());
         early.kill();
-        let aggregation = aggregation("127.0.0.1:0", &url);
+        let aggregation = aggregation(&folder, "127.0.0.1:0", &url);
         let query = query(&aggregation.url);
         let client = Client::apart(&url, &query.url);
         let status = client.ask(ask("acme", "messages_received")).await.expect_err("there is no log yet");
@@ -565,7 +578,14 @@ fn aggregation_refuses_to_mix_two_logs() {
 
         let address = suite.aggregation.address();
         suite.aggregation.kill();
-        suite.aggregation = aggregation(&address, &suite.ingest.url);
+        let (ingest, data) = (suite.ingest.url.clone(), suite.folder.path().to_string_lossy().into_owned());
+        let aggregation_again =
+            ["--role", "aggregation", "--listen", &address, "--ingest", &ingest, "--data-dir", &data];
+        let (exit, said) = Process::ended(&aggregation_again);
+        assert_eq!(exit, Some(1), "{said}");
+        assert!(said.contains("follows another log than the one there is now"), "{said}");
+        std::fs::remove_dir_all(suite.folder.path().join("aggregation")).expect("the store is removed");
+        suite.aggregation = aggregation(&suite.folder, &address, &suite.ingest.url);
         assert_eq!(received(&suite.client()).await, 5);
     });
 }

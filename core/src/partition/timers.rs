@@ -44,6 +44,11 @@ impl Timers {
         self.fired_until
     }
 
+    /// Whether any has changed since the last checkpoint.
+    pub(super) fn have_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// The instant of the next one.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.waiting.keys().next().copied()

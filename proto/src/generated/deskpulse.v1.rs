@@ -3449,6 +3449,10 @@ pub struct ReportAppliedRequest {
     /// Indices, within the block, of events refused because their id was known with other content.
     #[prost(uint32, repeated, tag = "4")]
     pub conflicts: ::prost::alloc::vec::Vec<u32>,
+    /// The reader never asks for this position or an earlier one again: what follows from them is kept twice, and the time for
+    /// which the log is to be kept is over. Ingest may remove them. 0: all may still be needed.
+    #[prost(uint64, tag = "5")]
+    pub unneeded_up_to: u64,
 }
 /// Ends a stream of reports.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -3,8 +3,42 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use deskpulse_core::archive::{Archive, Unreadable, beside};
 use deskpulse_proto::v1::config_change::Change;
 use deskpulse_proto::v1::{Calendar, ConfigChange, ReadConfigResponse, SlaPolicy, Tenant};
+use prost::Message;
+
+use crate::keep::Beside;
+
+/// What puts a change away beside a partition; a version with the same start takes the place of the older one.
+pub(crate) fn keep(partition: u32, change: &ConfigChange) -> deskpulse_core::archive::Change {
+    let from = |time: Option<&prost_types::Timestamp>| time.map_or((0, 0), |time| (time.seconds, time.nanos));
+    let (kind, id, (seconds, nanos)) = match &change.change {
+        Some(Change::Calendar(calendar)) => (1, calendar.calendar.as_str(), from(calendar.effective_from.as_ref())),
+        Some(Change::SlaPolicy(policy)) => (2, policy.policy.as_str(), from(policy.effective_from.as_ref())),
+        Some(Change::Settings(_)) | None => (0, "", (0, 0)),
+    };
+    let mut what = vec![Beside::Config as u8];
+    // Each text after its length, so that two never run together.
+    for text in [change.tenant.as_str(), id] {
+        what.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        what.extend_from_slice(text.as_bytes());
+    }
+    what.push(kind);
+    what.extend_from_slice(&seconds.to_be_bytes());
+    what.extend_from_slice(&nanos.to_be_bytes());
+    deskpulse_core::archive::Change { key: beside(partition, &what), value: Some(change.encode_to_vec()) }
+}
+
+/// The changes that were put away beside a partition.
+pub(crate) fn kept(archive: &dyn Archive, partition: u32) -> Result<Vec<ConfigChange>, Unreadable> {
+    let mut changes = Vec::new();
+    archive.scan(&beside(partition, &[Beside::Config as u8]), &mut |_, value| changes.push(ConfigChange::decode(value)))?;
+    changes
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(|error| Unreadable(format!("a change of configuration: {error}")))
+}
 
 /// Every version of every tenant's configuration.
 #[derive(Debug, Default)]

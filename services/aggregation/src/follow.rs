@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use deskpulse_core::archive::Unreadable;
 use deskpulse_core::grid::Reader;
-use deskpulse_core::partition::{Block, Partition, Place};
+use deskpulse_core::partition::{Block, Letter, Partition, Place};
 use deskpulse_core::series::Names;
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::Added;
@@ -18,12 +19,15 @@ use prost::Message;
 use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::{info, warn};
 
-use crate::config::ConfigShelf;
+use crate::config::{self, ConfigShelf};
 use crate::decode;
+use crate::keep::{Failure, KeepError, KeepOptions, Keeper};
+use crate::keeping::Keeping;
 use crate::post::Post;
+use crate::retention::Retention;
 
 /// Reports to ingest that may wait to be sent.
 const REPORTS: usize = 64;
@@ -42,6 +46,7 @@ pub struct Aggregation {
     pub(crate) drain: Drain,
     /// Empty until the log has been reached.
     pub(crate) followed: Arc<SetOnce<FollowedLog>>,
+    failure: Failure,
 }
 
 /// The log that is followed, and no other.
@@ -76,21 +81,31 @@ enum Interruption {
         #[source]
         source: prost::DecodeError,
     },
+    /// The partition must not be used any more.
+    #[error(transparent)]
+    Unusable(#[from] KeepError),
 }
 
 impl Aggregation {
-    /// Begins to follow a log, from its first block on. A log that cannot be reached is tried again until it can be.
+    /// Opens the store, and begins to follow a log from where the store ends. A log that cannot be reached is tried again until
+    /// it can be.
     ///
     /// Call within a tokio runtime.
-    #[must_use]
-    pub fn follow(log: Upstream, drain: Drain) -> Self {
+    pub fn follow(log: Upstream, drain: Drain, keep: KeepOptions) -> Result<Self, KeepError> {
+        let (keeper, names) = Keeper::open(keep)?;
         let log = LogServiceClient::new(log).max_decoding_message_size(2 * MAX_MESSAGE);
-        let aggregation = Self { names: Arc::new(Names::default()), log, drain, followed: Arc::new(SetOnce::new()) };
-        tokio::spawn(aggregation.clone().start());
-        aggregation
+        let failure = Arc::clone(&keeper.failure);
+        let aggregation = Self { names, log, drain, followed: Arc::new(SetOnce::new()), failure };
+        tokio::spawn(aggregation.clone().start(keeper));
+        Ok(aggregation)
     }
 
-    async fn start(mut self) {
+    /// Resolves when aggregation cannot go on: the process should end. Never resolves otherwise.
+    pub async fn failed(&self) -> KeepError {
+        self.failure.wait().await.clone()
+    }
+
+    async fn start(mut self, keeper: Keeper) {
         let mut pause = RETRY_FIRST;
         let DescribeLogResponse { heads, log_id } = loop {
             match self.log.describe_log(DescribeLogRequest {}).await {
@@ -101,17 +116,69 @@ impl Aggregation {
                 return;
             }
         };
-        let post = Arc::new(Post::new(Arc::clone(&self.names), heads.len()));
-        let config = Arc::new(ConfigShelf::default());
+        let opening = {
+            let (aggregation, keeper) = (self.clone(), keeper.clone());
+            tokio::task::spawn_blocking(move || aggregation.open(&heads, log_id, &keeper)).await
+        };
+        match opening {
+            Ok(Ok(followed)) => drop(self.followed.set(followed)),
+            Ok(Err(error)) => drop(keeper.failure.set(error)),
+            Err(error) => drop(keeper.failure.set(Unreadable(error.to_string()).into())),
+        }
+    }
+
+    /// Takes all partitions from the store, and starts their threads.
+    fn open(&self, heads: &[u64], log_id: u64, keeper: &Keeper) -> Result<FollowedLog, KeepError> {
+        keeper.identify(log_id, heads.len())?;
         let of = u32::try_from(heads.len()).unwrap_or(u32::MAX);
-        let partitions = (0..)
-            .zip(&heads)
-            .map(|(number, head)| {
-                info!(partition = number, head, "following");
-                self.spawn(Place { number, of }, *head, log_id, Arc::clone(&post), Arc::clone(&config))
-            })
-            .collect();
-        let _ = self.followed.set(FollowedLog { log_id, post, config, partitions });
+        let archive = keeper.archive();
+        let mut partitions = Vec::with_capacity(heads.len());
+        for number in 0..of {
+            partitions.push(Partition::open(Arc::clone(&self.names), Place { number, of }, Arc::clone(&archive))?);
+        }
+        let taken: Vec<u64> = partitions.iter().map(Partition::letters_taken).collect();
+        let post = Arc::new(Post::new(Arc::clone(&self.names), &taken));
+        let config = Arc::new(ConfigShelf::default());
+        let mut followed = Vec::with_capacity(heads.len());
+        let mut followers = Vec::with_capacity(heads.len());
+        for ((number, mut partition), head) in (0..).zip(partitions).zip(heads) {
+            for change in config::kept(&*archive, number)? {
+                if number == 0 {
+                    config.put(change.clone());
+                }
+                if let Some((tenant, change)) = decode::change(change, &self.names) {
+                    partition.recall(tenant, change);
+                }
+            }
+            let letters = Letter::of(&*archive, number)?;
+            let sent = letters.iter().map(|(receiver, number, _)| (*receiver, *number)).collect();
+            post.put_back(letters);
+
+            let applied = partition.position();
+            info!(partition = number, head, applied, "following");
+            keeper.is_at(number, applied);
+            let (progress, applied) = watch::channel(applied);
+            let (due, next_due) = watch::channel(Timestamp::MAX);
+            followed.push(Followed { reader: partition.reader(), applied, next_due });
+            let budget = keeper.options.partition_bytes(heads.len());
+            let retention = Retention::open(&*archive, number, keeper.options.log_retention)?;
+            let letters = (sent, partition.letters_taken());
+            let keeping = Keeping::new(keeper.clone(), (number, retention), budget, letters);
+            followers.push(Follower {
+                aggregation: self.clone(),
+                number,
+                head: *head,
+                log_id,
+                post: Arc::clone(&post),
+                config: Arc::clone(&config),
+                partition,
+                progress,
+                due,
+                keeping,
+            });
+        }
+        followers.into_iter().for_each(spawn);
+        Ok(FollowedLog { log_id, post, config, partitions: followed })
     }
 
     /// Waits before the next try, longer each time; true when it is time to go instead.
@@ -123,29 +190,26 @@ impl Aggregation {
         *pause = (*pause * 2).min(RETRY_LAST);
         over
     }
+}
 
-    /// Starts the thread that owns a partition.
-    fn spawn(&self, place: Place, head: u64, log_id: u64, post: Arc<Post>, config: Arc<ConfigShelf>) -> Followed {
-        let partition = Partition::new(Arc::clone(&self.names), place);
-        let reader = partition.reader();
-        let (progress, applied) = watch::channel(0);
-        let (due, next_due) = watch::channel(Timestamp::MAX);
-        let aggregation = self.clone();
-        let number = place.number;
-        let follower = Follower { aggregation, number, head, log_id, post, config, partition, progress, due };
-        std::thread::Builder::new()
-            .name(format!("partition-{number}"))
-            .spawn(move || {
-                let _guard = EndsTheProcess;
-                // A runtime of its own: nothing else ever runs on a partition's thread.
-                match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                    Ok(runtime) => runtime.block_on(follower.run()),
-                    Err(error) => tracing::error!(%error, "a partition has no runtime"),
+/// Starts the thread that owns a partition.
+fn spawn(follower: Follower) {
+    std::thread::Builder::new()
+        .name(format!("partition-{}", follower.number))
+        .spawn(move || {
+            let _guard = EndsTheProcess;
+            let failure = Arc::clone(&follower.aggregation.failure);
+            // A runtime of its own: nothing else ever runs on a partition's thread.
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => {
+                    if let Err(error) = runtime.block_on(follower.run()) {
+                        let _ = failure.set(error);
+                    }
                 }
-            })
-            .map_or_else(|error| tracing::error!(%error, "a partition has no thread"), drop);
-        Followed { reader, applied, next_due }
-    }
+                Err(error) => tracing::error!(%error, "a partition has no runtime"),
+            }
+        })
+        .map_or_else(|error| tracing::error!(%error, "a partition has no thread"), drop);
 }
 
 /// A partition whose thread panicked would stand still for ever, while events go on being acknowledged.
@@ -172,53 +236,61 @@ struct Follower {
     partition: Partition,
     progress: watch::Sender<u64>,
     due: watch::Sender<Timestamp>,
+    keeping: Keeping,
 }
 
 impl Follower {
-    async fn run(mut self) {
+    /// Follows until it is time to go, or it cannot go on.
+    async fn run(mut self) -> Result<(), KeepError> {
         let mut pause = RETRY_FIRST;
         loop {
             let before = *self.progress.borrow();
             let drain = self.aggregation.drain.clone();
             let interruption = tokio::select! {
                 interruption = self.follow() => interruption,
-                () = drain.streams_end() => return,
+                () = drain.streams_end() => return Ok(()),
             };
-            warn!(partition = self.number, %interruption, "reading the log again");
+            let status = match interruption {
+                Interruption::Unusable(error) => return Err(error),
+                Interruption::Unreadable(status) if status.code() == Code::OutOfRange => {
+                    let needed = *self.progress.borrow() + 1;
+                    let reason = status.message().to_owned();
+                    return Err(KeepError::LogCut { partition: self.number, needed, reason });
+                }
+                other => other,
+            };
+            warn!(partition = self.number, interruption = %status, "reading the log again");
             if *self.progress.borrow() > before {
                 pause = RETRY_FIRST;
             }
             if self.aggregation.pause(&mut pause).await {
-                return;
+                return Ok(());
             }
-            self.tend();
+            self.tend()?;
         }
     }
 
     /// Takes in letters and fires timers that are due.
-    fn tend(&mut self) {
+    fn tend(&mut self) -> Result<(), KeepError> {
         let (letters, posted) = self.post.empty(self.number);
         if !letters.is_empty() {
-            let answers = self.partition.receive(letters, now()).expect("nothing is put away");
-            self.post.send(answers);
+            let answers = self.partition.receive(letters, now())?;
+            self.send(answers);
         }
         self.post.taken_in(self.number, posted);
+        self.keeping.letters_taken = posted;
         self.partition.fire(now());
         self.announce_next_due();
+        Ok(())
+    }
+
+    fn send(&mut self, letters: Vec<Letter>) {
+        self.post.send(letters, |sent, letter| self.keeping.sent(sent, letter));
     }
 
     fn announce_next_due(&self) {
         let next = self.partition.next_due().unwrap_or(Timestamp::MAX);
         self.due.send_if_modified(|due| std::mem::replace(due, next) != next);
-    }
-
-    /// Resolves when a letter has come or a timer is due.
-    async fn wanted(&self) {
-        let until_due = u64::try_from(self.due.borrow().millis_since(now())).unwrap_or(0);
-        tokio::select! {
-            () = self.post.rings(self.number) => {}
-            () = tokio::time::sleep(Duration::from_millis(until_due).min(LONGEST_SLEEP)) => {}
-        }
     }
 
     /// Applies blocks as they come, until something interrupts.
@@ -237,14 +309,24 @@ impl Follower {
         let mut log = self.aggregation.log.clone();
         // Reports are a courtesy to those waiting for an answer: losing them loses no event, so nobody waits for them long.
         let reporting = tokio::spawn(async move { log.report_applied(ReceiverStream::new(outgoing)).await });
-        let first = ReportAppliedRequest { partition: self.number, position: applied, ..Default::default() };
         let mut reports = Some(reports);
-        report(&mut reports, first).await;
+        let mut unneeded_up_to = 0;
+        report(&mut reports, self.report(applied)).await;
         let ended = loop {
             let message = tokio::select! {
                 message = blocks.message() => message,
-                () = self.wanted() => {
-                    self.tend();
+                () = wanted(&self.post, self.number, &self.due) => {
+                    self.tend()?;
+                    continue;
+                }
+                next = self.keeping.wanted() => {
+                    let position = *self.progress.borrow();
+                    self.keeping.go_on(next, &mut self.partition, (position, &self.post));
+                    if self.keeping.unneeded_up_to() > unneeded_up_to {
+                        unneeded_up_to = self.keeping.unneeded_up_to();
+                        let news = ReportAppliedRequest { unneeded_up_to, ..self.report(position) };
+                        report(&mut reports, news).await;
+                    }
                     continue;
                 }
             };
@@ -256,9 +338,16 @@ impl Follower {
                 Ok(None) => break Ok(()),
                 Err(status) => break Err(status.into()),
             }
+            let position = *self.progress.borrow();
+            self.keeping.after_a_block(&mut self.partition, (position, &self.post), position < self.head).await;
         };
         reporting.abort();
         ended
+    }
+
+    /// A report that a block was applied, of which nothing was known already.
+    fn report(&self, position: u64) -> ReportAppliedRequest {
+        ReportAppliedRequest { partition: self.number, position, ..Default::default() }
     }
 
     /// Applies one block, all of it or nothing.
@@ -270,7 +359,7 @@ impl Follower {
         }
         let EventBlock { events, mentions, config } = EventBlock::decode(block.block.as_slice())
             .map_err(|source| Interruption::Undecodable { position, source })?;
-        let mut report = ReportAppliedRequest { partition: self.number, position, ..Default::default() };
+        let mut report = self.report(position);
         let (mut indices, mut arrivals) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (index, event) in (0..).zip(events) {
             let Some(arrival) = decode::arrival(event, &self.aggregation.names) else {
@@ -282,7 +371,8 @@ impl Follower {
         }
         let mentions = mentions.iter().filter_map(|event| decode::mention(event, &self.aggregation.names)).collect();
         let change = config.and_then(|change| {
-            // Every partition reads the same changes; one of them is enough to keep them.
+            self.keeping.beside(config::keep(self.number, &change));
+            // Every partition reads the same changes; one of them is enough to show them.
             if self.number == 0 {
                 self.config.put(change.clone());
             }
@@ -292,8 +382,8 @@ impl Follower {
         // did then, until the replay is over.
         let latest = arrivals.iter().map(|arrival| arrival.event.time).max().unwrap_or(Timestamp::MIN);
         let clock = if position < self.head { latest.min(now()) } else { now() };
-        let (added, letters) =
-            self.partition.apply(Block { change, arrivals, mentions }, clock).expect("nothing is put away");
+        let applied = self.partition.apply(Block { change, arrivals, mentions }, clock);
+        let (added, letters) = applied.map_err(|error| Interruption::Unusable(error.into()))?;
         for (index, added) in indices.into_iter().zip(added) {
             match added {
                 Added::Last | Added::Within => {}
@@ -302,10 +392,19 @@ impl Follower {
             }
         }
         // Letters are on their way before anybody is told that the block is applied.
-        self.post.send(letters);
+        self.send(letters);
         self.announce_next_due();
         self.progress.send_replace(position);
         Ok(report)
+    }
+}
+
+/// Resolves when a letter has come to a partition or its next timer is due.
+async fn wanted(post: &Post, number: u32, due: &watch::Sender<Timestamp>) {
+    let until_due = u64::try_from(due.borrow().millis_since(now())).unwrap_or(0);
+    tokio::select! {
+        () = post.rings(number) => {}
+        () = tokio::time::sleep(Duration::from_millis(until_due).min(LONGEST_SLEEP)) => {}
     }
 }
 

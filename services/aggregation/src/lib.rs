@@ -6,7 +6,11 @@ mod aggregation_service;
 mod config;
 mod decode;
 mod follow;
+mod keep;
+mod keeping;
 mod post;
+mod retention;
 
 pub use aggregation_service::AggregationApi;
 pub use follow::Aggregation;
+pub use keep::{KeepError, KeepOptions, folder_of};

@@ -1,8 +1,10 @@
 //! Letters between the partitions of a process: messages of conversations that were merged into one of another partition.
 //!
-//! A letter follows from what its sender has applied, so it is never kept: after a start it is written again.
+//! A letter follows from what its sender has applied. What the sender applied before its last checkpoint it does not apply again
+//! after a start, so a letter stands in the store with the sender's checkpoint until its receiver's checkpoint holds it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deskpulse_core::partition::Letter;
@@ -30,33 +32,68 @@ struct LetterBox {
     /// How often letters were posted, and up to which of these they have been taken in.
     posted: watch::Sender<u64>,
     taken: watch::Sender<u64>,
+    /// Up to which its partition's last checkpoint holds them.
+    kept: AtomicU64,
 }
 
+/// A letter on its way: to which partition, and the number it has there.
+pub(crate) type Sent = (u32, u64);
+
 impl Post {
-    pub(crate) fn new(names: Arc<Names>, partitions: usize) -> Self {
-        let letter_box = || LetterBox {
+    /// Letter boxes for partitions that have taken in so many letters each.
+    pub(crate) fn new(names: Arc<Names>, taken: &[u64]) -> Self {
+        let letter_box = |taken: &u64| LetterBox {
             waiting: Mutex::default(),
             bell: Notify::new(),
-            posted: watch::channel(0).0,
-            taken: watch::channel(0).0,
+            posted: watch::channel(*taken).0,
+            taken: watch::channel(*taken).0,
+            kept: AtomicU64::new(*taken),
         };
-        Self { names, boxes: std::iter::repeat_with(letter_box).take(partitions).collect() }
+        Self { names, boxes: taken.iter().map(letter_box).collect() }
     }
 
-    /// Puts letters into the boxes of the partitions they are for.
-    pub(crate) fn send(&self, letters: Vec<Letter>) {
+    /// Puts letters into the boxes of the partitions they are for, and `see`s each with its number.
+    pub(crate) fn send(&self, letters: Vec<Letter>, mut see: impl FnMut(Sent, &Letter)) {
         let partitions = u32::try_from(self.boxes.len()).unwrap_or(u32::MAX);
-        for Letter { tenant, from, to, messages } in letters {
-            let conversation = SubjectRef { kind: SubjectKind::Conversation, id: &to };
-            let number = route(self.names.text(tenant), conversation, partitions);
-            if let Some(letter_box) = self.boxes.get(number as usize) {
+        for letter in letters {
+            let conversation = SubjectRef { kind: SubjectKind::Conversation, id: &letter.to };
+            let receiver = route(self.names.text(letter.tenant), conversation, partitions);
+            if let Some(letter_box) = self.boxes.get(receiver as usize) {
                 let mut waiting = letter_box.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                waiting.insert((tenant, from, to), messages);
-                letter_box.posted.send_modify(|posted| *posted += 1);
+                let number = *letter_box.posted.borrow() + 1;
+                see((receiver, number), &letter);
+                waiting.insert((letter.tenant, letter.from, letter.to), letter.messages);
+                letter_box.posted.send_replace(number);
                 drop(waiting);
                 letter_box.bell.notify_one();
             }
         }
+    }
+
+    /// Puts letters back that were on their way when the process ended; their numbers stay below those of all later ones.
+    pub(crate) fn put_back(&self, mut letters: Vec<(u32, u64, Letter)>) {
+        letters.sort_by_key(|(_, number, _)| *number);
+        for (receiver, number, letter) in letters {
+            let Some(letter_box) = self.boxes.get(receiver as usize) else { continue };
+            let mut waiting = letter_box.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if number > letter_box.kept.load(Ordering::Relaxed) {
+                waiting.insert((letter.tenant, letter.from, letter.to), letter.messages);
+                letter_box.posted.send_modify(|posted| *posted = number.max(*posted));
+                letter_box.bell.notify_one();
+            }
+        }
+    }
+
+    /// A partition's checkpoint holds the letters up to there.
+    pub(crate) fn is_kept(&self, number: u32, taken: u64) {
+        if let Some(letter_box) = self.boxes.get(number as usize) {
+            letter_box.kept.store(taken, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its receiver's checkpoint holds a letter.
+    pub(crate) fn has_kept(&self, (receiver, number): Sent) -> bool {
+        self.boxes.get(receiver as usize).is_none_or(|letter_box| number <= letter_box.kept.load(Ordering::Relaxed))
     }
 
     /// Resolves when there may be letters for a partition.

@@ -1,0 +1,374 @@
+//! Keeping what partitions have come to: checkpoints into the store, snapshots of the store.
+//!
+//! One thread does all writing, so that no partition waits for the disk; it ends when the last partition does. What is kept here is never
+//! the only copy: the log, from the position of a checkpoint on, gives the rest.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use deskpulse_core::archive::{Archive, Change, Identity, Unreadable};
+use deskpulse_core::grid::{Merge, Merged};
+use deskpulse_core::partition::{Checkpoint, Kept};
+use deskpulse_core::series::{Names, NamesKept};
+use deskpulse_disk::Disk;
+use deskpulse_store::{Store, StoreError, StoreOptions, WhatHappened, open_or_rebuild, snapshot};
+use tokio::sync::{SetOnce, oneshot};
+use tracing::{info, warn};
+
+/// Jobs that may wait: a checkpoint or a merge for each partition, mostly none.
+const JOBS: usize = 64;
+/// A checkpoint leaves at least so much room on the disk.
+const RESERVE_BYTES: u64 = 64 << 20;
+/// How often a full disk is looked at again.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+/// How partitions are kept.
+#[derive(Debug, Clone)]
+pub struct KeepOptions {
+    /// Where.
+    pub disk: Arc<dyn Disk>,
+    /// In which folder.
+    pub folder: PathBuf,
+    /// How much memory partitions and the store's cache may take together, in bytes. What is needed for a moment, by an answer or
+    /// a batch, comes on top.
+    pub memory_bytes: usize,
+    /// The least time between two checkpoints of a partition. Longer where writing one takes long.
+    pub checkpoint_every: Duration,
+    /// The least time between two snapshots of the store.
+    pub snapshot_every: Duration,
+    /// How long blocks of the log are kept that nothing here needs any more; `None`: for ever.
+    pub log_retention: Option<Duration>,
+}
+
+impl KeepOptions {
+    /// How much of the memory is the store's cache.
+    fn cache_bytes(&self) -> usize {
+        (self.memory_bytes / 8).clamp(4 << 20, 1 << 30)
+    }
+
+    /// How much memory a partition may take of so many.
+    pub(crate) fn partition_bytes(&self, partitions: usize) -> usize {
+        self.memory_bytes.saturating_sub(self.cache_bytes()) / partitions.max(1)
+    }
+}
+
+/// What stands beside a partition in the store: the first byte of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Beside {
+    /// A change of configuration.
+    Config = 1,
+    /// Where the partition was when.
+    Retention = 2,
+}
+
+/// Why aggregation cannot go on.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeepError {
+    /// The store failed or is damaged beyond what can be made good from the log.
+    #[error("the store failed")]
+    Store(#[source] Arc<StoreError>),
+    /// Something in the store does not make sense.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The store follows from another log.
+    #[error(
+        "the store in {} follows another log than the one there is now: give aggregation another folder, or this log its store",
+        folder.display()
+    )]
+    OtherLog {
+        /// The store's folder.
+        folder: PathBuf,
+    },
+    /// The log no longer has what comes after the store's last checkpoint.
+    #[error("the log was cut: partition {partition} needs block {needed}, and the log says: {reason}")]
+    LogCut {
+        /// The partition.
+        partition: u32,
+        /// The position it has to go on from.
+        needed: u64,
+        /// What the log answered.
+        reason: String,
+    },
+}
+
+impl From<StoreError> for KeepError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+/// The store, as partitions read it.
+#[derive(Debug)]
+struct StoreArchive(Arc<dyn Store>);
+
+impl Archive for StoreArchive {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+        self.0.get(key).map_err(|error| unreadable(&error))
+    }
+
+    fn scan(&self, prefix: &[u8], see: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Unreadable> {
+        let end = after(prefix);
+        let scanned = self.0.scan(prefix, &end, &mut |key, value| {
+            see(key, value);
+            ControlFlow::Continue(())
+        });
+        scanned.map_err(|error| unreadable(&error))
+    }
+}
+
+fn unreadable(error: &StoreError) -> Unreadable {
+    Unreadable(error.to_string())
+}
+
+/// The first key after all that begin with a prefix; every prefix has a byte below 255.
+fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+/// What the thread is asked to do.
+enum Job {
+    /// Make a checkpoint durable, with what stands beside it.
+    Checkpoint(Box<Checkpoint>, Vec<Change>, oneshot::Sender<Kept>),
+    /// Make several chunks of facts one.
+    Merge(Merge, oneshot::Sender<Merged>),
+}
+
+/// Says why aggregation cannot go on, once.
+pub(crate) type Failure = Arc<SetOnce<KeepError>>;
+
+/// The door to the thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Keeper {
+    jobs: SyncSender<Job>,
+    store: Arc<dyn Store>,
+    pub(crate) options: KeepOptions,
+    pub(crate) failure: Failure,
+    /// Up to where each partition is in the snapshots: all that may be needed of the log lies above.
+    snapshots: Arc<Mutex<Snapshots>>,
+}
+
+/// The positions of the two newest snapshots, by partition, and those of the store itself.
+#[derive(Debug, Default)]
+struct Snapshots {
+    store: Vec<u64>,
+    newest: Option<Vec<u64>>,
+    older: Option<Vec<u64>>,
+}
+
+impl Keeper {
+    /// Opens the store and starts the thread; returns the names that are in the store, too.
+    pub(crate) fn open(mut options: KeepOptions) -> Result<(Self, Arc<Names>), KeepError> {
+        options.folder = folder_of(&options.folder);
+        let store = open_store(&options)?;
+        let archive = StoreArchive(Arc::clone(&store));
+        let (names, kept) = Names::open(&archive)?;
+        let names = Arc::new(names);
+        let (jobs, received) = sync_channel(JOBS);
+        let keeper = Self {
+            jobs,
+            store: Arc::clone(&store),
+            options: options.clone(),
+            failure: Arc::default(),
+            snapshots: Arc::default(),
+        };
+        let work = Work {
+            store,
+            names: Arc::clone(&names),
+            kept,
+            options,
+            snapshots: Arc::clone(&keeper.snapshots),
+            snapshot_at: Instant::now(),
+            snapshot: None,
+            committed: false,
+        };
+        let failure = Arc::clone(&keeper.failure);
+        let run = move || {
+            if let Err(error) = work.run(&received) {
+                let _ = failure.set(error);
+            }
+        };
+        let spawned = thread::Builder::new().name("keeper".to_owned()).spawn(run);
+        spawned.map_err(|error| Unreadable(format!("no thread to keep it with: {error}")))?;
+        Ok((keeper, names))
+    }
+
+    /// The store, as partitions read it.
+    pub(crate) fn archive(&self) -> Arc<dyn Archive> {
+        Arc::new(StoreArchive(Arc::clone(&self.store)))
+    }
+
+    /// Makes sure that the store follows this log; an empty one does from now on.
+    pub(crate) fn identify(&self, log_id: u64, partitions: usize) -> Result<(), KeepError> {
+        let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+        let identity = Identity { log_id, partitions, meaning: Identity::meaning() };
+        match Identity::of(&StoreArchive(Arc::clone(&self.store)))? {
+            Some(known) if known == identity => Ok(()),
+            Some(_) => Err(KeepError::OtherLog { folder: self.options.folder.clone() }),
+            None => Ok(self.store.commit(vec![store_change(identity.change())])?),
+        }
+    }
+
+    /// Makes a checkpoint durable; resolves when it is. Never resolves after a failure.
+    pub(crate) fn keep(&self, checkpoint: Checkpoint, beside: Vec<Change>) -> oneshot::Receiver<Kept> {
+        let (done, kept) = oneshot::channel();
+        self.ask(Job::Checkpoint(Box::new(checkpoint), beside, done));
+        kept
+    }
+
+    /// Makes several chunks of facts one; resolves when that is durable.
+    pub(crate) fn merge(&self, merge: Merge) -> oneshot::Receiver<Merged> {
+        let (done, merged) = oneshot::channel();
+        self.ask(Job::Merge(merge, done));
+        merged
+    }
+
+    fn ask(&self, job: Job) {
+        // Refused only when the thread has ended, and then it has said why.
+        let _ = self.jobs.send(job);
+    }
+
+    /// A partition's position in the store, for the headers of snapshots.
+    pub(crate) fn is_at(&self, partition: u32, position: u64) {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = partition as usize;
+        if snapshots.store.len() <= index {
+            snapshots.store.resize(index + 1, 0);
+        }
+        if let Some(known) = snapshots.store.get_mut(index) {
+            *known = position;
+        }
+    }
+
+    /// The position of a partition up to which the log is not needed any more: two snapshots hold it.
+    pub(crate) fn held_twice(&self, partition: u32) -> u64 {
+        let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let both = snapshots.newest.as_ref().zip(snapshots.older.as_ref());
+        let of = |positions: &Vec<u64>| positions.get(partition as usize).copied().unwrap_or(0);
+        both.map_or(0, |(newest, older)| of(newest).min(of(older)))
+    }
+}
+
+/// Opens the store. Each meaning has a folder of its own: a version that makes other facts of events finds none and has the log
+/// tell everything again, and the version before it still finds its own.
+fn open_store(options: &KeepOptions) -> Result<Arc<dyn Store>, KeepError> {
+    let opened = open_or_rebuild(&options.disk, &options.folder, StoreOptions { cache_bytes: options.cache_bytes() })?;
+    match opened.what_happened {
+        WhatHappened::Opened | WhatHappened::Created => {}
+        WhatHappened::Rebuilt { damage, set_aside, from, .. } => {
+            let (set_aside, from) = (set_aside.unwrap_or_default(), from.map(|from| from.file.name));
+            warn!(?damage, set_aside, ?from, "the store was built again; the log tells the rest");
+        }
+    }
+    Ok(Arc::new(opened.store))
+}
+
+/// The folder of this version's store.
+#[must_use]
+pub fn folder_of(folder: &Path) -> PathBuf {
+    folder.join(format!("meaning-{:016x}", Identity::meaning()))
+}
+
+fn store_change(change: Change) -> deskpulse_store::Change {
+    deskpulse_store::Change { key: change.key, value: change.value }
+}
+
+/// The thread.
+struct Work {
+    store: Arc<dyn Store>,
+    names: Arc<Names>,
+    /// The names that are in the store.
+    kept: NamesKept,
+    options: KeepOptions,
+    snapshots: Arc<Mutex<Snapshots>>,
+    /// When the last snapshot was begun.
+    snapshot_at: Instant,
+    snapshot: Option<thread::JoinHandle<Result<(), StoreError>>>,
+    /// Whether anything was committed since.
+    committed: bool,
+}
+
+impl Work {
+    fn run(mut self, jobs: &Receiver<Job>) -> Result<(), KeepError> {
+        loop {
+            match jobs.recv_timeout(self.options.snapshot_every.min(Duration::from_secs(60))) {
+                Ok(Job::Checkpoint(checkpoint, beside, done)) => {
+                    let (mut changes, kept) = checkpoint.work_out();
+                    changes.extend(beside);
+                    self.commit(changes)?;
+                    let _ = done.send(kept);
+                }
+                Ok(Job::Merge(merge, done)) => {
+                    let (changes, merged) = merge.work_out(&StoreArchive(Arc::clone(&self.store)))?;
+                    self.commit(changes)?;
+                    let _ = done.send(merged);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            self.snapshot_if_due();
+        }
+    }
+
+    fn commit(&mut self, mut changes: Vec<Change>) -> Result<(), KeepError> {
+        let kept = self.names.put_away(self.kept, &mut changes);
+        let bytes = |change: &Change| (change.key.len() + change.value.as_ref().map_or(0, Vec::len)) as u64;
+        self.wait_for_room(changes.iter().map(bytes).sum());
+        self.store.commit(changes.into_iter().map(store_change).collect())?;
+        self.kept = kept;
+        self.committed = true;
+        Ok(())
+    }
+
+    /// Waits until there is room on the disk. Events go on being applied, as far as memory allows; nothing is lost.
+    fn wait_for_room(&self, bytes: u64) {
+        let mut warned = false;
+        // A tree's pages are written anew, with those above them.
+        let needed = RESERVE_BYTES.saturating_add(bytes.saturating_mul(3));
+        while self.options.disk.free_bytes(&self.options.folder).is_ok_and(|free| free < needed) {
+            if !std::mem::replace(&mut warned, true) {
+                warn!(needed, "the disk is full: checkpoints wait for room");
+            }
+            thread::sleep(ROOM_PAUSE);
+        }
+    }
+
+    fn snapshot_if_due(&mut self) {
+        if let Some(running) = self.snapshot.take_if(|running| running.is_finished()) {
+            match running.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(%error, "a snapshot failed; the next one is tried in its time"),
+                Err(_) => warn!("a snapshot panicked"),
+            }
+        }
+        if self.snapshot.is_some() || !self.committed || self.snapshot_at.elapsed() < self.options.snapshot_every {
+            return;
+        }
+        (self.snapshot_at, self.committed) = (Instant::now(), false);
+        let (store, disk, folder) =
+            (Arc::clone(&self.store), Arc::clone(&self.options.disk), self.options.folder.clone());
+        let snapshots = Arc::clone(&self.snapshots);
+        let write = move || {
+            let positions = snapshots.lock().unwrap_or_else(PoisonError::into_inner).store.clone();
+            let header: Vec<u8> = positions.iter().flat_map(|position| position.to_le_bytes()).collect();
+            let written = snapshot::write(&*store, &disk, &folder, &header)?;
+            info!(file = written.file.name, bytes = written.file_bytes, "snapshot");
+            let mut snapshots = snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+            snapshots.older = snapshots.newest.replace(positions);
+            Ok(())
+        };
+        match thread::Builder::new().name("snapshot".to_owned()).spawn(write) {
+            Ok(running) => self.snapshot = Some(running),
+            Err(error) => warn!(%error, "no thread for a snapshot"),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A whole node on a disk that loses power, fails or is full, at any step.
+//!
+//! The services are the real ones, over real gRPC; only the disk is simulated. After each fault the node starts again on what
+//! the disk kept, and everything that was acknowledged is sent once more: an event taken as new then had been lost. At last the rest is
+//! sent, and every answer is compared with the reference model's.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions};
+use deskpulse_disk::{Disk, Fault, SimulatedDisk};
+use deskpulse_edge::server::{self, Drain};
+use deskpulse_edge::upstream;
+use deskpulse_ingest::{IngestApi, Intake, Limits, LogApi};
+use deskpulse_log::{EmbeddedLog, LogOptions, Surroundings};
+use deskpulse_proto::v1::Event;
+use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
+use deskpulse_query::{ConfigApi, QueryApi};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+
+use crate::against_reference::{configure, difference};
+use crate::harness::{Client, Random, run};
+use crate::reference::{Scenario, scenario};
+
+const PARTITIONS: u32 = 2;
+const ROOM: u64 = 1 << 30;
+
+/// A node in this process.
+struct Node {
+    client: Client,
+    config: ConfigServiceClient<tonic::transport::Channel>,
+    drain: Drain,
+    log: EmbeddedLog,
+    aggregation: Aggregation,
+    server: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts on what the disk holds; why not, when that fails.
+    async fn start(disk: &SimulatedDisk) -> Result<Self, String> {
+        let on: Arc<dyn Disk> = Arc::new(disk.clone());
+        let surroundings = Surroundings { disk: Arc::clone(&on), ..Surroundings::default() };
+        let options = LogOptions { segment_bytes: 8 << 10, scrub_pause: None, ..LogOptions::new(PARTITIONS) };
+        let log = EmbeddedLog::open_on(Path::new("/data/log"), options, surroundings).map_err(|error| said(&error))?;
+        let drain = Drain::default();
+        let intake = Intake::new(log.clone(), Limits::default(), drain.clone());
+        let log_service = LogApi::server(Arc::clone(&intake));
+        let keep = KeepOptions {
+            disk: on,
+            folder: "/data/aggregation".into(),
+            memory_bytes: 16 << 20,
+            checkpoint_every: Duration::from_millis(5),
+            snapshot_every: Duration::from_millis(40),
+            log_retention: Some(Duration::from_millis(10)),
+        };
+        let followed = Aggregation::follow(upstream::local(log_service.clone()), drain.clone(), keep);
+        let aggregation = followed.map_err(|error| said(&error))?;
+        let api = AggregationApi::server(aggregation.clone());
+        let aggregation_upstream = upstream::local(api);
+        let routes = Routes::default()
+            .add_service(IngestApi::server(intake))
+            .add_service(QueryApi::server(aggregation_upstream.clone()))
+            .add_service(ConfigApi::server(aggregation_upstream));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let serving = server::serve(listener, routes, Vec::new(), drain.clone());
+        let server = tokio::spawn(async move { serving.await.expect("it serves") });
+        let client = Client::connect(&url);
+        let config = ConfigServiceClient::new(upstream::channel(&url).expect("an address"));
+        Ok(Self { client, config, drain, log, aggregation, server })
+    }
+
+    /// The process ends: nothing is waited for but threads.
+    async fn end(self) {
+        self.server.abort();
+        self.drain.begin();
+        let _ = self.server.await;
+        let _ = self.log.close().await;
+    }
+}
+
+fn said(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What became of a node that met a fault.
+#[derive(Debug, Default)]
+struct Fate {
+    /// Batches acknowledged before and, of their events, those that were taken as new afterwards.
+    acknowledged: usize,
+    lost: usize,
+    /// Batches that were under way or refused when it happened, and whose fate was settled by sending them again.
+    in_doubt: usize,
+    starts: usize,
+    questions: usize,
+    wrong: Vec<String>,
+}
+
+/// When something has gone wrong so far, sends fail; the rest is sent after the next start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node lives through a scenario with a fault in it.
+async fn ordeal(seed: u64, at: Range<u64>, fault: Fault) -> Fate {
+    let mut random = Random(seed);
+    let scenario = scenario(&mut random);
+    let disk = SimulatedDisk::new(seed, ROOM);
+    let mut fate = Fate::default();
+    let mut batches: Vec<Vec<Event>> = Vec::new();
+    let mut rest = scenario.events.as_slice();
+    while !rest.is_empty() {
+        let (batch, after) = rest.split_at((1 + random.below(5)).min(rest.len()));
+        batches.push(batch.to_vec());
+        rest = after;
+    }
+
+    disk.fail(at, fault);
+    let mut acknowledged: Vec<&[Event]> = Vec::new();
+    let mut in_doubt: Vec<&[Event]> = Vec::new();
+    fate.starts += 1;
+    match Node::start(&disk).await {
+        Ok(mut node) => {
+            let mut failed = false;
+            for batch in &batches {
+                match tokio::time::timeout(PATIENCE, node.client.try_send(batch.clone())).await {
+                    Ok(Ok(outcome)) => {
+                        assert_eq!(outcome.rejected, 0, "{:?}", outcome.exceptions);
+                        acknowledged.push(batch);
+                    }
+                    Ok(Err(_)) => in_doubt.push(batch),
+                    Err(_) => panic!("seed {seed}: no answer to a batch"),
+                }
+                // Time passes, so that checkpoints and snapshots come between.
+                if random.below(4) == 0 {
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                }
+            }
+            for change in scenario.config.iter().filter(|_| !failed) {
+                failed = tokio::time::timeout(PATIENCE, configure(&mut node.config, change.clone())).await.is_err();
+            }
+            node.end().await;
+        }
+        Err(_) => in_doubt.extend(batches.iter().map(Vec::as_slice)),
+    }
+    (fate.acknowledged, fate.in_doubt) = (acknowledged.len(), in_doubt.len());
+
+    // The machine starts again, and now and then loses power in doing so.
+    let mut node = loop {
+        if fault == Fault::Crash {
+            disk.crash();
+            disk.restart();
+            if fate.starts == 1 && random.below(2) == 0 {
+                let now = disk.operations();
+                let at = now + random.below(60) as u64;
+                disk.fail(at..at + 1, Fault::Crash);
+            }
+        } else {
+            disk.end_process();
+        }
+        fate.starts += 1;
+        match Node::start(&disk).await {
+            Ok(node) if fate.starts > 2 || fault != Fault::Crash => break node,
+            Ok(node) => node.end().await,
+            Err(said) if fate.starts > 2 || fault != Fault::Crash => {
+                fate.wrong.push(format!("seed {seed}: it does not start: {said}"));
+                return fate;
+            }
+            Err(_) => {}
+        }
+    };
+
+    node.client.settle().await;
+    for batch in acknowledged {
+        let outcome = node.client.send(batch.to_vec()).await;
+        assert_eq!((outcome.unverified, outcome.rejected), (0, 0), "seed {seed}: {:?}", outcome.exceptions);
+        fate.lost += outcome.accepted as usize;
+    }
+    for batch in in_doubt {
+        node.client.send(batch.to_vec()).await;
+    }
+    for change in &scenario.config {
+        configure(&mut node.config, change.clone()).await.expect("it is taken");
+    }
+    for number in 0..scenario.questions.len() {
+        fate.questions += 1;
+        if let Some(difference) = difference(&node.client, &scenario, number).await {
+            fate.wrong.push(format!("seed {seed}, question {number}: {difference}"));
+        }
+    }
+    node.end().await;
+    fate
+}
