@@ -24,13 +24,11 @@ pub enum StoreError {
         /// The newest version this program reads.
         known: u32,
     },
-    /// Sound, as far as can be seen, but nothing this program wrote. Nothing was changed.
-    #[error("{file}: not a store of this program: {what}")]
+    /// Nothing this program wrote. Nothing was changed.
+    #[error("{file}: not a store of this program")]
     NotOurs {
         /// The file.
         file: PathBuf,
-        /// What gives it away.
-        what: String,
     },
     /// Bytes are not as they were written, or missing.
     #[error("{file}: damaged{}: {what}", .offset.map(|offset| format!(" at byte {offset}")).unwrap_or_default())]

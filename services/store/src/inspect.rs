@@ -87,8 +87,8 @@ pub fn inspect(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Report, StoreError
 fn look_at_store(disk: &Arc<dyn Disk>, path: &Path) -> StoreState {
     let at = |error| StoreError::disk(path, error);
     let figures = disk.open(path, Access::Read).map_err(at).and_then(|file| {
-        let counted = redb_store::check(path, &file, StoreOptions::default().cache_bytes)?;
         let file_bytes = file.len().map_err(at)?;
+        let counted = redb_store::check(path, file, StoreOptions::default().cache_bytes)?;
         let redb_store::Counted { keys, key_bytes, value_bytes } = counted;
         Ok(Figures { file_bytes, keys, key_bytes, value_bytes })
     });

@@ -4,41 +4,24 @@
 //! synced too; with the data goes the map of free pages. So a start after a crash reads this map and goes on, where redb's
 //! default, one sync a commit, makes it read the whole file thrice to find out what the last commit was.
 //!
-//! **Damage.** redb does not check a page when it reads it, and may panic over one that makes no sense. So every value carries a
-//! checksum of itself and its key, panics from within redb count as damage, and whoever meets damage leaves a file behind,
-//! [`SUSPECT`], for the next start to check the whole store.
+//! **Damage.** Every page is checked when it is read (`backend.rs`). Panics from within redb count as damage all the same, and
+//! whoever meets damage leaves a file behind, [`SUSPECT`], for the next start to check the whole store.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use deskpulse_disk::{Access, Disk, DiskFile};
-use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition, TableError};
+use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
 
-use crate::backend::{OnDisk, Overlay};
+use crate::backend::{CheckedFile, FirstDamage, Overlay};
 use crate::{Change, See, Store, StoreError, in_order};
 
 /// Its presence says that damage was met.
 pub(crate) const SUSPECT: &str = "store.suspect";
 
-/// The version of what this program writes into redb's tables.
-const FORMAT_VERSION: u32 = 1;
-/// The version of redb's own format.
-const REDB_VERSION: u8 = 3;
-const REDB_MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
-const REDB_HEADER: usize = 320;
-/// Where the two roots' records begin in redb's header; the first byte of each is the version.
-const REDB_ROOTS: [usize; 2] = [64, 192];
-
-const CHECKSUM: usize = 4;
-
-/// Keys and, each followed by its checksum, values.
 const PAIRS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("pairs");
-/// What the file is.
-const ABOUT: TableDefinition<'static, &str, u32> = TableDefinition::new("about");
-const ABOUT_FORMAT: &str = "format";
 
 type Pairs = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
@@ -63,6 +46,7 @@ pub struct RedbStore {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     file: PathBuf,
+    damage: FirstDamage,
     /// Kept until the database is closed.
     lock: Option<Box<dyn Send + Sync>>,
 }
@@ -83,15 +67,16 @@ impl RedbStore {
     ) -> Result<Self, StoreError> {
         let path = folder.join(name);
         let file = disk.open(&path, Access::Create).map_err(|error| StoreError::disk(&path, error))?;
-        let database = guarded(&path, || {
-            let database = redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(OnDisk(file))?;
+        let file = CheckedFile::create(file);
+        let damage = file.damage();
+        let database = guarded(&path, &damage, || {
+            let database = redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(file)?;
             let transaction = begin(&database)?;
             transaction.open_table(PAIRS)?;
-            transaction.open_table(ABOUT)?.insert(ABOUT_FORMAT, FORMAT_VERSION)?;
             transaction.commit()?;
             Ok(database)
         })?;
-        Self::new(disk, folder, path, database)
+        Self::new(disk, folder, path, database, damage)
     }
 
     /// Opens the store in a file.
@@ -103,24 +88,19 @@ impl RedbStore {
         trust: Trust,
     ) -> Result<Self, StoreError> {
         let path = folder.join(name);
-        let open = |trust| {
-            let file = disk.open(&path, Access::Write).map_err(|error| StoreError::disk(&path, error))?;
-            let database = open_database(&path, &file, OnDisk(Arc::clone(&file)), cache_bytes, trust)?;
-            let store = Self::new(disk, folder, path.clone(), database)?;
-            if trust == Trust::Nothing {
-                store.scan_all(&mut |_, _| ControlFlow::Continue(()))?;
-            }
-            Ok(store)
-        };
-        match open(trust) {
-            // Damage may look like something strange, not the other way round.
-            Err(StoreError::NotOurs { .. }) if trust == Trust::Ours => open(Trust::Nothing),
-            other => other,
-        }
+        let file = disk.open(&path, Access::Write).map_err(|error| StoreError::disk(&path, error))?;
+        let (database, damage) = open_database(&path, file, cache_bytes, trust)?;
+        Self::new(disk, folder, path, database, damage)
     }
 
-    fn new(disk: &Arc<dyn Disk>, folder: &Path, file: PathBuf, database: Database) -> Result<Self, StoreError> {
-        let view = guarded(&file, || newest(&database))?;
+    fn new(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        file: PathBuf,
+        database: Database,
+        damage: FirstDamage,
+    ) -> Result<Self, StoreError> {
+        let view = guarded(&file, &damage, || newest(&database))?;
         Ok(Self {
             view: RwLock::new(Some(view)),
             database: Some(database),
@@ -128,6 +108,7 @@ impl RedbStore {
             disk: Arc::clone(disk),
             folder: folder.to_path_buf(),
             file,
+            damage,
             lock: None,
         })
     }
@@ -145,12 +126,7 @@ impl RedbStore {
 
     /// Does something with redb, and remembers the damage it meets.
     fn guarded<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        guarded(&self.file, work).inspect_err(|error| self.suspect(error))
-    }
-
-    /// The value of what stands under a key, when it is what was put there.
-    fn value<'a>(&self, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8], StoreError> {
-        value(&self.file, key, stored).inspect_err(|error| self.suspect(error))
+        guarded(&self.file, &self.damage, work).inspect_err(|error| self.suspect(error))
     }
 
     /// Has the next start check the whole store.
@@ -171,9 +147,9 @@ impl RedbStore {
         let view = self.view();
         let mut pairs = self.guarded(|| Ok(range(&view)?))?;
         // As many rounds as there are keys.
-        while let Some((key, stored)) = self.guarded(|| Ok(pairs.next().transpose()?))? {
-            let (key, stored): (AccessGuard<'_, &[u8]>, AccessGuard<'_, &[u8]>) = (key, stored);
-            if see(key.value(), self.value(key.value(), stored.value())?).is_break() {
+        while let Some((key, value)) = self.guarded(|| Ok(pairs.next().transpose()?))? {
+            let (key, value): (AccessGuard<'_, &[u8]>, AccessGuard<'_, &[u8]>) = (key, value);
+            if see(key.value(), value.value()).is_break() {
                 break;
             }
         }
@@ -184,8 +160,7 @@ impl RedbStore {
 impl Store for RedbStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let view = self.view();
-        let stored = self.guarded(|| Ok(view.get(key)?))?;
-        stored.map(|stored| self.value(key, stored.value()).map(<[u8]>::to_vec)).transpose()
+        self.guarded(|| Ok(view.get(key)?.map(|value| value.value().to_vec())))
     }
 
     fn scan(&self, from_inclusive: &[u8], to_exclusive: &[u8], see: &mut See<'_>) -> Result<(), StoreError> {
@@ -243,14 +218,9 @@ fn apply(database: &Database, changes: Vec<Change>) -> Result<(), redb::Error> {
     let mut pairs = transaction.open_table(PAIRS)?;
     for Change { key, value } in changes {
         match value {
-            Some(mut value) => {
-                value.extend_from_slice(&checksum(&key, &value).to_le_bytes());
-                pairs.insert(key.as_slice(), value.as_slice())?;
-            }
-            None => {
-                pairs.remove(key.as_slice())?;
-            }
-        }
+            Some(value) => pairs.insert(key.as_slice(), value.as_slice())?,
+            None => pairs.remove(key.as_slice())?,
+        };
     }
     drop(pairs);
     Ok(transaction.commit()?)
@@ -260,85 +230,22 @@ fn newest(database: &Database) -> Result<Arc<Pairs>, redb::Error> {
     Ok(Arc::new(database.begin_read()?.open_table(PAIRS)?))
 }
 
-fn checksum(key: &[u8], value: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(key), value)
-}
-
-fn value<'a>(file: &Path, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8], StoreError> {
-    match stored.split_last_chunk::<CHECKSUM>() {
-        Some((value, sum)) if u32::from_le_bytes(*sum) == checksum(key, value) => Ok(value),
-        _ => {
-            Err(StoreError::damaged_somewhere(file, format!("the value of key {} is not what was put there", Hex(key))))
-        }
-    }
-}
-
-/// The start of a key, for people.
-struct Hex<'a>(&'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(32).try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 /// Opens redb's database in a file that exists and makes sure that it is a store of this version.
 fn open_database(
     path: &Path,
-    file: &Arc<dyn DiskFile>,
-    backend: impl StorageBackend,
+    file: Arc<dyn DiskFile>,
     cache_bytes: usize,
     trust: Trust,
-) -> Result<Database, StoreError> {
-    check_header(path, file)?;
-    let database = guarded(path, || {
+) -> Result<(Database, FirstDamage), StoreError> {
+    let file = CheckedFile::open(path, file)?;
+    file.check_first_page(path)?;
+    let damage = file.damage();
+    let database = guarded(path, &damage, || {
         let mut builder = redb::Builder::new();
         builder.set_cache_size(cache_bytes).set_check_integrity_on_open(trust == Trust::Nothing);
-        Ok(builder.create_with_backend(backend)?)
+        Ok(builder.create_with_backend(file)?)
     })?;
-    let version = guarded(path, || {
-        let about = match database.begin_read()?.open_table(ABOUT) {
-            Ok(about) => about,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(about.get(ABOUT_FORMAT)?.map(|version| version.value()))
-    })?;
-    match version {
-        Some(FORMAT_VERSION) => Ok(database),
-        Some(version) if version > FORMAT_VERSION => {
-            Err(StoreError::Newer { file: path.to_path_buf(), version, known: FORMAT_VERSION })
-        }
-        Some(version) => Err(not_ours(path, format!("it has format version {version}"))),
-        None => Err(not_ours(path, "it is a database of another program")),
-    }
-}
-
-fn not_ours(file: &Path, what: impl Into<String>) -> StoreError {
-    StoreError::NotOurs { file: file.to_path_buf(), what: what.into() }
-}
-
-/// Tells what redb reports as one: files of others, of later versions, and damaged ones.
-fn check_header(path: &Path, file: &Arc<dyn DiskFile>) -> Result<(), StoreError> {
-    let mut header = [0; REDB_HEADER];
-    file.read_exact_at(&mut header, 0).map_err(|error| StoreError::disk(path, error))?;
-    let right = header.iter().zip(&REDB_MAGIC).filter(|(byte, expected)| byte == expected).count();
-    if right < REDB_MAGIC.len() {
-        return Err(if right > REDB_MAGIC.len() / 2 || header == [0; REDB_HEADER] {
-            StoreError::damaged(path, 0, "its first bytes are not those of a store")
-        } else {
-            not_ours(path, "its first bytes are those of something else")
-        });
-    }
-    let [one, other] = REDB_ROOTS.map(|at| header[at]);
-    if one != other {
-        return Err(StoreError::damaged(path, REDB_ROOTS[0] as u64, "its two roots have different versions"));
-    }
-    if one > REDB_VERSION {
-        let (version, known) = (u32::from(one), u32::from(REDB_VERSION));
-        return Err(StoreError::Newer { file: path.to_path_buf(), version, known });
-    }
-    Ok(())
+    Ok((database, damage))
 }
 
 /// What a check of all of a store found.
@@ -350,46 +257,49 @@ pub(crate) struct Counted {
 }
 
 /// Reads and checks all of a store without changing its file.
-pub(crate) fn check(path: &Path, file: &Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Counted, StoreError> {
-    let overlay = Overlay::new(Arc::clone(file)).map_err(|error| StoreError::disk(path, error))?;
-    let mut database = open_database(path, file, overlay, cache_bytes, Trust::Ours)?;
-    if !guarded(path, || Ok(database.check_integrity()?))? {
+pub(crate) fn check(path: &Path, file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Counted, StoreError> {
+    let overlay = Overlay::new(file).map_err(|error| StoreError::disk(path, error))?;
+    let (mut database, damage) = open_database(path, Arc::new(overlay), cache_bytes, Trust::Ours)?;
+    if !guarded(path, &damage, || Ok(database.check_integrity()?))? {
         return Err(StoreError::damaged_somewhere(path, "its map of free pages is wrong"));
     }
-    let mut counted = Counted { keys: 0, key_bytes: 0, value_bytes: 0 };
-    guarded(path, || {
-        let pairs = database.begin_read()?.open_table(PAIRS)?;
-        for pair in pairs.range::<&[u8]>(..)? {
-            let (key, stored) = pair?;
-            match value(path, key.value(), stored.value()) {
-                Ok(value) => {
-                    counted.keys += 1;
-                    counted.key_bytes += key.value().len() as u64;
-                    counted.value_bytes += value.len() as u64;
-                }
-                Err(error) => return Ok(Err(error)),
-            }
+    guarded(path, &damage, || {
+        let mut counted = Counted { keys: 0, key_bytes: 0, value_bytes: 0 };
+        for pair in database.begin_read()?.open_table(PAIRS)?.range::<&[u8]>(..)? {
+            let (key, value) = pair?;
+            counted.keys += 1;
+            counted.key_bytes += key.value().len() as u64;
+            counted.value_bytes += value.value().len() as u64;
         }
-        Ok(Ok(counted))
-    })?
+        Ok(counted)
+    })
 }
 
 /// Does something with redb; a panic in it is damage it did not expect.
-fn guarded<T>(file: &Path, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(meaning(file, error)),
+fn guarded<T>(
+    file: &Path,
+    damage: &FirstDamage,
+    work: impl FnOnce() -> Result<T, redb::Error>,
+) -> Result<T, StoreError> {
+    let error = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => meaning(file, error),
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("nothing");
-            Err(StoreError::damaged_somewhere(file, format!("its pages contradict each other ({said})")))
+            StoreError::damaged_somewhere(file, format!("its pages contradict each other ({said})"))
         }
-    }
+    };
+    // redb reports the first damaged page as a failed disk, and refuses everything after it.
+    Err(damage.get().map_or(error, |at| StoreError::damaged(file, *at, "a page is not what was written")))
 }
 
 fn meaning(file: &Path, error: redb::Error) -> StoreError {
     use redb::Error;
     match error {
+        Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
+            StoreError::damaged_somewhere(file, source.to_string())
+        }
         Error::Io(source) => StoreError::disk(file, source),
         Error::Corrupted(what) => StoreError::damaged_somewhere(file, what),
         // A panic of another thread, which met damage.
@@ -397,13 +307,12 @@ fn meaning(file: &Path, error: redb::Error) -> StoreError {
             StoreError::damaged_somewhere(file, "its pages contradicted each other before")
         }
         Error::PreviousIo => StoreError::Failed { file: file.to_path_buf() },
-        Error::DatabaseAlreadyOpen => StoreError::InUse { file: file.to_path_buf() },
         error @ (Error::UpgradeRequired(_)
         | Error::TableTypeMismatch { .. }
         | Error::TableIsMultimap(_)
         | Error::TableIsNotMultimap(_)
         | Error::TypeDefinitionChanged { .. }
-        | Error::TableDoesNotExist(_)) => not_ours(file, error.to_string()),
+        | Error::TableDoesNotExist(_)) => StoreError::damaged_somewhere(file, error.to_string()),
         // redb may add to its list. None of the rest has to do with what the file holds.
         other => StoreError::Disk { file: file.to_path_buf(), source: std::io::Error::other(other) },
     }

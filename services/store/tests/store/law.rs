@@ -62,7 +62,7 @@ fn some(store: &dyn Store, from: &[u8], to: &[u8], most: usize) -> Vec<Pair> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_answers_as_its_twin_does(seed in any::<u64>(), steps in vec(step(), 1..40)) {

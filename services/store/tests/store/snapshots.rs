@@ -182,8 +182,6 @@ fn two_chunks_that_changed_places_are_refused() {
 
 #[test]
 fn a_store_damaged_while_a_snapshot_is_written_leaves_no_snapshot() {
-    let (_, disk, folder) = simulated(8);
-    disk.create_folder(&folder).expect("sound");
     #[derive(Debug)]
     struct Breaks;
     impl Store for Breaks {
@@ -201,6 +199,8 @@ fn a_store_damaged_while_a_snapshot_is_written_leaves_no_snapshot() {
             Ok(())
         }
     }
+    let (_, disk, folder) = simulated(8);
+    disk.create_folder(&folder).expect("sound");
     assert!(matches!(snapshot::write(&Breaks, &disk, &folder, b""), Err(StoreError::Damaged { .. })));
     assert_eq!(disk.list(&folder).expect("sound"), [""; 0]);
 }
