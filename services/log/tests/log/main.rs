@@ -51,6 +51,12 @@ fn bytes_of(path: &Path) -> Vec<u8> {
     std::fs::read(path).expect("readable")
 }
 
+/// How many bytes of a file that was made of zeros are written.
+fn written(path: &Path) -> usize {
+    let bytes = bytes_of(path);
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
 fn overwrite(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("writable");
 }
