@@ -117,8 +117,6 @@ pub(crate) struct SealedWriter {
     /// The blocks of the chunk in hand.
     unpacked: Vec<u8>,
     hand: Option<Chunk>,
-    /// What a chunk is unpacked to, to compare.
-    again: Vec<u8>,
 }
 
 impl SealedWriter {
@@ -138,7 +136,6 @@ impl SealedWriter {
             level,
             unpacked: Vec::new(),
             hand: None,
-            again: Vec::new(),
         })
     }
 
@@ -181,11 +178,9 @@ impl SealedWriter {
         let failed = LogError::io("compress for", &self.temporary);
         let packed = zstd::bulk::compress(&self.unpacked, self.level).map_err(failed)?;
         // What takes the place of the only copy has been seen to unpack.
-        self.again.clear();
-        self.again.reserve(self.unpacked.len());
         let failed = LogError::io("unpack for", &self.temporary);
-        zstd::bulk::decompress_to_buffer(&packed, &mut self.again).map_err(failed)?;
-        if self.again != self.unpacked {
+        let again = zstd::bulk::decompress(&packed, self.unpacked.len()).map_err(failed)?;
+        if again != self.unpacked {
             let error = std::io::Error::other("what was compressed does not unpack to itself");
             return Err(LogError::io("compress for", &self.temporary)(error));
         }
@@ -201,7 +196,6 @@ impl SealedWriter {
         self.chunks.push(chunk);
         self.unpacked.clear();
         self.unpacked.shrink_to(2 * CHUNK_BYTES);
-        self.again.shrink_to(2 * CHUNK_BYTES);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The embedded log on real files: what comes back, what is refused, what survives.
 
 mod appending;
+mod faults;
 mod recovery;
 mod replay;
 mod verdicts;
