@@ -22,6 +22,13 @@ pub(crate) struct Folder {
     pub(crate) path: PathBuf,
 }
 
+const SYNC_NAMES: &str = "sync the names in";
+
+/// Whether the log must stop, because what it would do next relies on names that may not be durable.
+pub(crate) fn names_are_uncertain(error: &LogError) -> bool {
+    matches!(error, LogError::Io { action: SYNC_NAMES, .. })
+}
+
 /// What a file of the folder is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -134,9 +141,9 @@ impl Folder {
         }
     }
 
-    /// Makes the names durable.
+    /// Makes the names durable. After an error nobody knows which are: [`names_are_uncertain`].
     pub(crate) fn sync(&self) -> Result<(), LogError> {
-        self.disk.sync_folder(&self.path).map_err(LogError::io("sync", &self.path))
+        self.disk.sync_folder(&self.path).map_err(LogError::io(SYNC_NAMES, &self.path))
     }
 
     pub(crate) fn free_bytes(&self) -> Result<u64, LogError> {

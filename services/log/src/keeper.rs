@@ -13,14 +13,14 @@ use deskpulse_disk::Access;
 use tokio::sync::oneshot;
 
 use crate::catalog::{Entry, Form};
-use crate::folder::Kind;
+use crate::folder::{Kind, names_are_uncertain};
 use crate::index::Summary;
 use crate::meta::First;
 use crate::preparer::full;
 use crate::reader::Window;
 use crate::sealed::{Sealed, SealedWriter};
 use crate::segment::{FRAME_HEADER, FrameHeader, SEGMENT_HEADER};
-use crate::writer::Shared;
+use crate::writer::{Shared, State};
 use crate::{LogError, Position};
 
 /// How many errands may wait.
@@ -111,7 +111,12 @@ impl Keeper {
     fn work(&mut self) -> Result<(), Stop> {
         if let Some(Truncation { needed, answer }) = self.truncations.pop_front() {
             // Whoever asked may have gone.
-            let _ = answer.send(self.truncate(&needed));
+            let truncated = self.truncate(&needed);
+            let uncertain = truncated.as_ref().is_err_and(names_are_uncertain);
+            let _ = answer.send(truncated);
+            if uncertain {
+                return Err(self.fail());
+            }
         } else if let Some(summary) = self.next_to_seal() {
             let number = summary.number;
             match self.seal(&summary) {
@@ -124,7 +129,11 @@ impl Keeper {
                         self.backlog.push_front(summary);
                         self.seal_at = Instant::now() + FULL_PAUSE;
                     }
+                    let uncertain = names_are_uncertain(&error);
                     self.tell(number, Err(error));
+                    if uncertain {
+                        return Err(Stop::Closed);
+                    }
                 }
                 Ok(()) => {}
             }
@@ -183,8 +192,28 @@ impl Keeper {
         }
     }
 
+    /// Lets the process end: a failed sync is never tried again.
+    fn fail(&self) -> Stop {
+        let error = LogError::Io {
+            action: "go on keeping",
+            path: self.shared.folder.path.clone(),
+            source: std::io::Error::other("a sync of its names failed"),
+        };
+        self.shared.state.send_if_modified(|state| {
+            let open = matches!(state, State::Open);
+            if open {
+                *state = State::Failed(Arc::new(error));
+            }
+            open
+        });
+        Stop::Closed
+    }
+
     fn tell(&mut self, number: u64, result: Result<(), LogError>) {
         let Err(error) = result else { return };
+        if names_are_uncertain(&error) {
+            self.fail();
+        }
         if let LogError::Corrupt { .. } = error {
             if !self.damaged.insert(number) {
                 return;

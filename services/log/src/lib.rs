@@ -12,6 +12,7 @@
 //! log; a replicated log is another implementor of [`EventLog`].
 
 mod catalog;
+mod check;
 mod embedded;
 mod error;
 mod folder;
@@ -30,6 +31,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use check::{
+    Damage, Lost, PartitionReport, Repair, Report, SegmentForm, SegmentReport, inspect, inspect_on, repair, repair_on,
+};
 pub use embedded::{EmbeddedLog, LogOptions, Stats, Surroundings};
 pub use error::LogError;
 pub use reader::EmbeddedReader;

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::folder::{Folder, Kind};
+use crate::folder::{Folder, Kind, names_are_uncertain};
 use crate::segment::{Identity, Segment};
 use crate::writer::Shared;
 use crate::{LogError, LogOptions};
@@ -103,11 +103,13 @@ fn create(folder: &Folder, identity: Identity, number: u64, capacity: u64) -> Re
 /// Tells a full disk from other failures.
 pub(crate) fn full(folder: &Folder, error: LogError) -> LogError {
     match error {
-        LogError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => LogError::DiskFull {
-            path: folder.path.clone(),
-            free_bytes: folder.free_bytes().unwrap_or_default(),
-            needed_bytes: 0,
-        },
+        LogError::Io { ref source, .. } if source.kind() == ErrorKind::StorageFull && !names_are_uncertain(&error) => {
+            LogError::DiskFull {
+                path: folder.path.clone(),
+                free_bytes: folder.free_bytes().unwrap_or_default(),
+                needed_bytes: 0,
+            }
+        }
         other => other,
     }
 }

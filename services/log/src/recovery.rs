@@ -400,8 +400,13 @@ impl Recovery<'_> {
         let unindexed = |number: &&u64| old(number) || is_sealed(number) || !self.raw.contains(number);
         removed.extend(listing.index.iter().filter(unindexed).map(file(Kind::Index)));
         removed.extend(listing.spare.iter().skip(SPARES).map(file(Kind::Spare)));
+        if removed.is_empty() {
+            return Ok(());
+        }
+        // What makes them unneeded may itself be a name that is not durable yet.
+        self.folder.sync()?;
         removed.iter().try_for_each(|path| self.folder.remove_if_there(path))?;
-        if removed.is_empty() { Ok(()) } else { self.folder.sync() }
+        self.folder.sync()
     }
 
     fn resume(
