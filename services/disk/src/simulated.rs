@@ -21,7 +21,8 @@ pub enum Fault {
     /// The device fails (`EIO`). A write may have been done in part. After a failed sync the system counts what had been written
     /// as clean: later syncs succeed and yet some of it may not be on the disk.
     Device,
-    /// There is no room (`ENOSPC`). A write may have been done in part; a sync fails as with [`Fault::Device`].
+    /// There is no room (`ENOSPC`). A write may have been done in part; a sync fails as with [`Fault::Device`]; what changes nothing
+    /// succeeds.
     Full,
 }
 
@@ -275,6 +276,7 @@ impl SimulatedDisk {
         world.refuse(changes)?;
         match world.next_fault() {
             None => operation(world),
+            Some(Fault::Full) if !changes => operation(world),
             Some(Fault::Crash) => {
                 if changes && world.random.below(2) == 0 {
                     let _ = operation(world);

@@ -216,7 +216,8 @@ fn now() -> Timestamp {
 pub(crate) fn fault(error: LogError) -> Fault {
     match error {
         LogError::BlockTooLarge { .. } => Fault::in_field(Reason::BatchTooLarge, "events", error.to_string()),
-        LogError::NoSuchPartition { .. } | LogError::PastHead { .. } => {
+        LogError::DiskFull { .. } => Fault::new(Reason::Overloaded, error.to_string()),
+        LogError::NoSuchPartition { .. } | LogError::PastHead { .. } | LogError::Removed { .. } => {
             Fault::new(Reason::NoSuchPosition, error.to_string())
         }
         LogError::Closed => Fault::new(Reason::Draining, "the log is closed"),

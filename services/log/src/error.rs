@@ -38,7 +38,11 @@ pub enum LogError {
         file: PathBuf,
     },
     /// Something that had been durable is damaged or missing. Nothing was changed.
-    #[error("{} is damaged at byte {offset}: {reason}; the file was not changed", file.display())]
+    #[error(
+        "{} is damaged at byte {offset}: {reason}; the file was not changed; `deskpulse check --repair` would copy it to quarantine/, \
+         keep every sound block and list those that are lost",
+        file.display()
+    )]
     Corrupt {
         /// The damaged or missing file.
         file: PathBuf,
@@ -81,6 +85,32 @@ pub enum LogError {
         asked: Position,
         /// The highest durable position.
         head: Position,
+    },
+    /// What a reader asks for was removed, because nobody was to need it any more.
+    #[error(
+        "partition {partition} begins at position {first}, so it cannot be read from {asked}: earlier blocks were removed"
+    )]
+    Removed {
+        /// The partition.
+        partition: PartitionId,
+        /// What the reader wanted.
+        asked: Position,
+        /// The first position that is still there, or will be.
+        first: Position,
+    },
+    /// There is no room for another segment without touching the reserve. Nothing of the append was written; the log goes
+    /// on as soon as there is room again.
+    #[error(
+        "the disk of {} is full: {free_bytes} bytes are free, the next segment and the reserve need {needed_bytes}",
+        path.display()
+    )]
+    DiskFull {
+        /// The folder of the log.
+        path: PathBuf,
+        /// How much was free.
+        free_bytes: u64,
+        /// How much would have had to be; 0 when the disk itself said that it is full.
+        needed_bytes: u64,
     },
     /// The file system refused. Whether the log still works is what the failed call says.
     #[error("cannot {action} {}", path.display())]

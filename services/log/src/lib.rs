@@ -11,11 +11,18 @@
 //! or none of them; a producer that got no answer sends them again. Losing the disk loses the embedded
 //! log; a replicated log is another implementor of [`EventLog`].
 
+mod catalog;
+mod check;
 mod embedded;
 mod error;
+mod folder;
+mod index;
+mod keeper;
 mod meta;
+mod preparer;
 mod reader;
 mod recovery;
+mod sealed;
 mod segment;
 pub mod verdicts;
 mod writer;
@@ -24,7 +31,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use embedded::{EmbeddedLog, LogOptions, Stats};
+pub use check::{
+    Damage, Lost, PartitionReport, Repair, Report, SegmentForm, SegmentReport, inspect, inspect_on, repair, repair_on,
+};
+pub use embedded::{EmbeddedLog, LogOptions, Stats, Surroundings};
 pub use error::LogError;
 pub use reader::EmbeddedReader;
 
@@ -74,7 +84,7 @@ pub struct Block {
     pub payload: Arc<[u8]>,
 }
 
-/// A partitioned, durable sequence of blocks.
+/// A partitioned, durable sequence of blocks, of which the oldest may have been removed.
 pub trait EventLog: Send + Sync + 'static {
     /// What [`read`](Self::read) returns.
     type Reader: BlockReader;
@@ -99,7 +109,7 @@ pub trait EventLog: Send + Sync + 'static {
     ///
     /// Blocks of one partition keep their order and get consecutive positions: no other append comes
     /// between them. Either all are refused ([`LogError::NoSuchPartition`],
-    /// [`LogError::BlockTooLarge`]) or none. After a crash before the answer some of them may remain.
+    /// [`LogError::BlockTooLarge`], and [`LogError::DiskFull`], also when the blocks are waited for) or none. After a crash before the answer some of them may remain.
     /// An append of no blocks resolves at once.
     ///
     /// A future dropped while it waits for room in the queue has appended nothing; dropped later, its
@@ -109,7 +119,19 @@ pub trait EventLog: Send + Sync + 'static {
     /// The highest durable position of a partition; [`Position::START`] when it has no block.
     fn head(&self, partition: PartitionId) -> Result<Position, LogError>;
 
-    /// A reader whose first block is the one at `from_inclusive`; positions 0 and 1 both mean the first.
+    /// The first position of a partition that was not removed; `head + 1` when none is left.
+    fn first(&self, partition: PartitionId) -> Result<Position, LogError>;
+
+    /// Says that of these partitions nothing before these positions is needed any more, of others everything.
+    ///
+    /// Removes whole segments of the log, those of which nothing is needed in any partition, so that some unneeded blocks
+    /// stay. Removed blocks are gone for readers too ([`LogError::Removed`]). Resolves when that is durable; a crash before leaves the
+    /// log as it was or as asked.
+    fn truncate_below(&self, needed: Vec<(PartitionId, Position)>)
+    -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// A reader whose first block is the one at `from_inclusive`; positions 0 and 1 both mean block 1. Blocks that were removed
+    /// are refused ([`LogError::Removed`]).
     ///
     /// `head + 1` waits for the next append. Anything further is refused ([`LogError::PastHead`]):
     /// whoever asks has seen blocks that this log does not have.

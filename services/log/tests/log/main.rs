@@ -1,6 +1,7 @@
 //! The embedded log on real files: what comes back, what is refused, what survives.
 
 mod appending;
+mod faults;
 mod recovery;
 mod replay;
 mod verdicts;
@@ -49,6 +50,12 @@ fn segment(dir: &Path, number: u64) -> PathBuf {
 
 fn bytes_of(path: &Path) -> Vec<u8> {
     std::fs::read(path).expect("readable")
+}
+
+/// How many bytes of a file that was made of zeros are written.
+fn written(path: &Path) -> usize {
+    let bytes = bytes_of(path);
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 fn overwrite(path: &Path, bytes: &[u8]) {
