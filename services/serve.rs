@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions};
+use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions, Opened};
 use deskpulse_disk::RealDisk;
 use deskpulse_edge::server::{self, Drain, ServeError};
 use deskpulse_edge::upstream;
 use deskpulse_ingest::{IngestApi, Intake, Limits, LogApi};
-use deskpulse_log::{EmbeddedLog, LogError, LogOptions};
+use deskpulse_log::{EmbeddedLog, LogError, LogOptions, Position, Surroundings};
 use deskpulse_query::{ConfigApi, QueryApi};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -52,7 +52,8 @@ pub(crate) struct ServeArgs {
     /// The least time between two full snapshots of the store, from which it can be built again; two are kept.
     #[arg(long, value_name = "SECONDS", default_value = "21600", value_parser = seconds)]
     snapshot_every: Duration,
-    /// How long the log keeps blocks that no checkpoint and no snapshot needs any more [default: for ever].
+    /// How long the log keeps blocks that no checkpoint and no snapshot needs any more; ingest and aggregation, where apart, both
+    /// have to be told [default: for ever].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     log_retention: Option<Duration>,
     /// For the role aggregation: where ingest is.
@@ -151,26 +152,21 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
     let mut aggregation = None;
     let mut following = None;
 
+    let keep = matches!(args.role, Role::All | Role::Aggregation).then(|| args.keep());
+    let store = keep.map(Opened::open).transpose().context("cannot open what aggregation keeps")?;
     if matches!(args.role, Role::All | Role::Ingest) {
-        let opened = open_log(&args.data_dir, args.partitions)?;
-        let intake = Intake::new(opened.clone(), Limits::default(), drain.clone());
+        let opened = open_log(&args.data_dir, args.partitions, store.as_ref())?;
+        let limits = Limits { removes_unneeded: args.log_retention.is_some(), ..Limits::default() };
+        let intake = Intake::new(opened.clone(), limits, drain.clone());
         let log_service = LogApi::server(Arc::clone(&intake));
         ingest = Some(upstream::local(log_service.clone()));
         routes = routes.add_service(IngestApi::server(intake)).add_service(log_service);
         services.extend(INGEST);
         log = Some(opened);
     }
-    if matches!(args.role, Role::All | Role::Aggregation) {
+    if let Some(store) = store {
         let log = ingest.map_or_else(|| remote(args.ingest.as_deref()), Ok)?;
-        let keep = KeepOptions {
-            disk: Arc::new(RealDisk),
-            folder: args.data_dir.join("aggregation"),
-            memory_bytes: args.memory_budget,
-            checkpoint_every: args.checkpoint_every,
-            snapshot_every: args.snapshot_every,
-            log_retention: args.log_retention,
-        };
-        let followed = Aggregation::follow(log, drain.clone(), keep).context("aggregation cannot start")?;
+        let followed = Aggregation::follow(log, drain.clone(), store);
         following = Some(followed.clone());
         let service = AggregationApi::server(followed);
         aggregation = Some(upstream::local(service.clone()));
@@ -187,13 +183,21 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
     Ok(Running { address, drain, server, log, aggregation: following })
 }
 
-/// Opens the log; an existing one keeps its number of partitions unless another was asked for.
-fn open_log(data_dir: &Path, partitions: Option<u32>) -> anyhow::Result<EmbeddedLog> {
+/// Opens the log; an existing one keeps its number of partitions unless another was asked for. What is in the store had been
+/// durable in the log.
+fn open_log(data_dir: &Path, partitions: Option<u32>, store: Option<&Opened>) -> anyhow::Result<EmbeddedLog> {
     let folder = data_dir.join("log");
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let new = partitions.unwrap_or_else(|| u32::try_from(cores).unwrap_or(1));
-    let opened = match (EmbeddedLog::open(&folder, LogOptions::new(new)), partitions) {
-        (Err(LogError::PartitionsChanged { stored, .. }), None) => EmbeddedLog::open(&folder, LogOptions::new(stored)),
+    let followed = store.map(Opened::positions).transpose()?.flatten();
+    let durable: Vec<Position> = followed.into_iter().flat_map(|(_, positions)| positions).map(Position).collect();
+    let open = |partitions| {
+        let warn = |error: &LogError| warn!(error = error as &dyn std::error::Error, "the log");
+        let surroundings = Surroundings { durable: durable.clone(), warn: Arc::new(warn), ..Surroundings::default() };
+        EmbeddedLog::open_on(&folder, LogOptions::new(partitions), surroundings)
+    };
+    let opened = match (open(new), partitions) {
+        (Err(LogError::PartitionsChanged { stored, .. }), None) => open(stored),
         (opened, _) => opened,
     };
     let log = opened.with_context(|| format!("cannot open the log in {}", folder.display()))?;
@@ -218,6 +222,17 @@ pub(crate) async fn asked_to_stop() {
 }
 
 impl ServeArgs {
+    fn keep(&self) -> KeepOptions {
+        KeepOptions {
+            disk: Arc::new(RealDisk),
+            folder: self.data_dir.join("aggregation"),
+            memory_bytes: self.memory_budget,
+            checkpoint_every: self.checkpoint_every,
+            snapshot_every: self.snapshot_every,
+            log_retention: self.log_retention,
+        }
+    }
+
     /// Everything in one process on any free port of the loopback.
     pub(crate) fn on_loopback(data_dir: PathBuf) -> anyhow::Result<Self> {
         let Ok(listen) = "127.0.0.1:0".parse() else { bail!("127.0.0.1:0 is an address") };

@@ -12,6 +12,10 @@ mod bad_input;
 mod cli;
 #[path = "suite/config.rs"]
 mod config;
+#[path = "suite/faults.rs"]
+mod faults;
+#[path = "suite/kills.rs"]
+mod kills;
 #[path = "suite/law.rs"]
 mod law;
 #[path = "suite/layers.rs"]

@@ -60,6 +60,13 @@ struct Head {
     themselves: Vec<(Symbol, SubjectNumber)>,
 }
 
+impl Head {
+    fn of(archive: &dyn Archive, partition: u32) -> Result<Self, Unreadable> {
+        let head = archive.get(&Key::new(partition, Kind::Head).done())?;
+        head.map_or_else(|| Ok(Self::default()), |bytes| decode(&bytes))
+    }
+}
+
 /// What a partition has come to since the last checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -202,8 +209,7 @@ impl Partition {
     ///
     /// Its rules are not there: [`Self::recall`] them before anything is applied.
     pub fn open(names: Arc<Names>, place: Place, archive: Arc<dyn Archive>) -> Result<Self, Unreadable> {
-        let head = archive.get(&Key::new(place.number, Kind::Head).done())?;
-        let head: Head = head.map_or_else(|| Ok(Head::default()), |bytes| decode(&bytes))?;
+        let head = Head::of(&*archive, place.number)?;
         let (mut recorder, reader) = grid(place.number, Arc::clone(&archive))?;
         recorder.go_on_from(head.next_subject, head.next_chunk);
         let timers = Timers::open(place.number, &*archive, head.fired_until.unwrap_or(Timestamp::MIN))?;
@@ -228,6 +234,11 @@ impl Partition {
             checkpoint: 0,
             archived: 0,
         })
+    }
+
+    /// The position at which a partition was put away; 0 where none was.
+    pub fn position_in(archive: &dyn Archive, number: u32) -> Result<u64, Unreadable> {
+        Ok(Head::of(archive, number)?.position)
     }
 
     /// The position it was put away at.

@@ -9,23 +9,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions};
+use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions, Opened};
 use deskpulse_disk::{Disk, Fault, SimulatedDisk};
 use deskpulse_edge::server::{self, Drain};
 use deskpulse_edge::upstream;
 use deskpulse_ingest::{IngestApi, Intake, Limits, LogApi};
-use deskpulse_log::{EmbeddedLog, LogOptions, Surroundings};
+use deskpulse_log::{EmbeddedLog, LogOptions, Position, Surroundings};
 use deskpulse_proto::v1::Event;
 use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
 use deskpulse_query::{ConfigApi, QueryApi};
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use crate::against_reference::{configure, difference};
 use crate::harness::{Client, Random, run};
-use crate::reference::{Scenario, scenario};
+use crate::reference::scenario;
 
 const PARTITIONS: u32 = 2;
 const ROOM: u64 = 1 << 30;
@@ -44,22 +43,25 @@ impl Node {
     /// Starts on what the disk holds; why not, when that fails.
     async fn start(disk: &SimulatedDisk) -> Result<Self, String> {
         let on: Arc<dyn Disk> = Arc::new(disk.clone());
-        let surroundings = Surroundings { disk: Arc::clone(&on), ..Surroundings::default() };
-        let options = LogOptions { segment_bytes: 8 << 10, scrub_pause: None, ..LogOptions::new(PARTITIONS) };
-        let log = EmbeddedLog::open_on(Path::new("/data/log"), options, surroundings).map_err(|error| said(&error))?;
-        let drain = Drain::default();
-        let intake = Intake::new(log.clone(), Limits::default(), drain.clone());
-        let log_service = LogApi::server(Arc::clone(&intake));
         let keep = KeepOptions {
-            disk: on,
+            disk: Arc::clone(&on),
             folder: "/data/aggregation".into(),
             memory_bytes: 16 << 20,
             checkpoint_every: Duration::from_millis(5),
             snapshot_every: Duration::from_millis(40),
             log_retention: Some(Duration::from_millis(10)),
         };
-        let followed = Aggregation::follow(upstream::local(log_service.clone()), drain.clone(), keep);
-        let aggregation = followed.map_err(|error| said(&error))?;
+        let store = Opened::open(keep).map_err(|error| said(&error))?;
+        let positions = store.positions().map_err(|error| said(&error))?;
+        let durable = positions.into_iter().flat_map(|(_, positions)| positions).map(Position).collect();
+        let surroundings = Surroundings { disk: on, durable, ..Surroundings::default() };
+        let options = LogOptions { segment_bytes: 8 << 10, scrub_pause: None, ..LogOptions::new(PARTITIONS) };
+        let log = EmbeddedLog::open_on(Path::new("/data/log"), options, surroundings).map_err(|error| said(&error))?;
+        let drain = Drain::default();
+        let limits = Limits { removes_unneeded: true, ..Limits::default() };
+        let intake = Intake::new(log.clone(), limits, drain.clone());
+        let log_service = LogApi::server(Arc::clone(&intake));
+        let aggregation = Aggregation::follow(upstream::local(log_service.clone()), drain.clone(), store);
         let api = AggregationApi::server(aggregation.clone());
         let aggregation_upstream = upstream::local(api);
         let routes = Routes::default()
@@ -73,6 +75,16 @@ impl Node {
         let client = Client::connect(&url);
         let config = ConfigServiceClient::new(upstream::channel(&url).expect("an address"));
         Ok(Self { client, config, drain, log, aggregation, server })
+    }
+
+    /// Whether the log or the store has failed.
+    async fn has_failed(&self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.log.failed() => true,
+            _ = self.aggregation.failed() => true,
+            () = std::future::ready(()) => false,
+        }
     }
 
     /// The process ends: nothing is waited for but threads.
@@ -125,8 +137,12 @@ async fn ordeal(seed: u64, at: Range<u64>, fault: Fault) -> Fate {
     fate.starts += 1;
     match Node::start(&disk).await {
         Ok(mut node) => {
-            let mut failed = false;
-            for batch in &batches {
+            for (number, batch) in batches.iter().enumerate() {
+                // As the program does, it ends when the log or the store has failed.
+                if node.has_failed().await {
+                    in_doubt.extend(batches[number..].iter().map(Vec::as_slice));
+                    break;
+                }
                 match tokio::time::timeout(PATIENCE, node.client.try_send(batch.clone())).await {
                     Ok(Ok(outcome)) => {
                         assert_eq!(outcome.rejected, 0, "{:?}", outcome.exceptions);
@@ -140,8 +156,10 @@ async fn ordeal(seed: u64, at: Range<u64>, fault: Fault) -> Fate {
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
             }
-            for change in scenario.config.iter().filter(|_| !failed) {
-                failed = tokio::time::timeout(PATIENCE, configure(&mut node.config, change.clone())).await.is_err();
+            for change in &scenario.config {
+                if node.has_failed().await || configure(&mut node.config, change.clone()).await.is_err() {
+                    break;
+                }
             }
             node.end().await;
         }
@@ -194,4 +212,45 @@ async fn ordeal(seed: u64, at: Range<u64>, fault: Fault) -> Fate {
     }
     node.end().await;
     fate
+}
+
+/// Ordeals, some at a time; prints what became of them all.
+fn ordeals(what: &str, seeds: Range<u64>, fault: impl Fn(u64) -> (Range<u64>, Fault)) {
+    let mut all = Fate::default();
+    let count = seeds.end - seeds.start;
+    run(async {
+        let seeds: Vec<u64> = seeds.collect();
+        for some in seeds.chunks(4) {
+            let tasks = some.iter().map(|seed| {
+                let (at, fault) = fault(*seed);
+                tokio::spawn(ordeal(*seed, at, fault))
+            });
+            for task in tasks.collect::<Vec<_>>() {
+                let fate = task.await.expect("no panic");
+                all.acknowledged += fate.acknowledged;
+                all.lost += fate.lost;
+                all.in_doubt += fate.in_doubt;
+                all.starts += fate.starts;
+                all.questions += fate.questions;
+                all.wrong.extend(fate.wrong);
+            }
+            assert!(all.wrong.len() < 10, "{what}:\n{}", all.wrong.join("\n"));
+        }
+    });
+    let Fate { acknowledged, lost, in_doubt, starts, questions, wrong } = all;
+    println!(
+        "{count} × {what}: {acknowledged} batches acknowledged, {in_doubt} in doubt, {starts} starts: {lost} events lost, \
+         {} of {questions} answers wrong",
+        wrong.len()
+    );
+    assert_eq!((lost, wrong), (0, Vec::new()), "{what}");
+    assert!(acknowledged > in_doubt, "{what}: {in_doubt} of {acknowledged} came through");
+}
+
+#[test]
+fn a_thousand_losses_of_power_lose_nothing_acknowledged_and_count_nothing_twice() {
+    ordeals("power lost", 0..40, |seed| {
+        let at = Random(seed ^ 0x5eed).below(700) as u64;
+        (at..at + 1, Fault::Crash)
+    });
 }

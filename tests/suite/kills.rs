@@ -84,7 +84,9 @@ fn fifty_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twice() {
         client.settle().await;
         let counted = client.figure(ask("acme", "messages_received")).await.count;
         let (lost, twice) = (events.saturating_sub(counted), counted.saturating_sub(events));
-        println!("{KILLS} kills, {events} events acknowledged, {unanswered} tries without an answer: {lost} lost, {twice} counted twice");
+        println!(
+            "{KILLS} kills, {events} events acknowledged, {unanswered} tries without an answer: {lost} lost, {twice} counted twice"
+        );
         assert_eq!((lost, twice), (0, 0), "{counted} of {events}");
         assert!(unanswered >= KILLS, "the kills were hardly noticed: {unanswered}");
         // One by one: what was acknowledged is known.

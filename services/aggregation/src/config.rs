@@ -33,7 +33,8 @@ pub(crate) fn keep(partition: u32, change: &ConfigChange) -> deskpulse_core::arc
 /// The changes that were put away beside a partition.
 pub(crate) fn kept(archive: &dyn Archive, partition: u32) -> Result<Vec<ConfigChange>, Unreadable> {
     let mut changes = Vec::new();
-    archive.scan(&beside(partition, &[Beside::Config as u8]), &mut |_, value| changes.push(ConfigChange::decode(value)))?;
+    archive
+        .scan(&beside(partition, &[Beside::Config as u8]), &mut |_, value| changes.push(ConfigChange::decode(value)))?;
     changes
         .into_iter()
         .collect::<Result<_, _>>()

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use crate::config::{self, ConfigShelf};
 use crate::decode;
-use crate::keep::{Failure, KeepError, KeepOptions, Keeper};
+use crate::keep::{Failure, KeepError, Keeper, Opened};
 use crate::keeping::Keeping;
 use crate::post::Post;
 use crate::retention::Retention;
@@ -87,17 +87,17 @@ enum Interruption {
 }
 
 impl Aggregation {
-    /// Opens the store, and begins to follow a log from where the store ends. A log that cannot be reached is tried again until
-    /// it can be.
+    /// Begins to follow a log from where the store ends. A log that cannot be reached is tried again until it can be.
     ///
     /// Call within a tokio runtime.
-    pub fn follow(log: Upstream, drain: Drain, keep: KeepOptions) -> Result<Self, KeepError> {
-        let (keeper, names) = Keeper::open(keep)?;
+    #[must_use]
+    pub fn follow(log: Upstream, drain: Drain, store: Opened) -> Self {
+        let Opened { keeper, names } = store;
         let log = LogServiceClient::new(log).max_decoding_message_size(2 * MAX_MESSAGE);
         let failure = Arc::clone(&keeper.failure);
         let aggregation = Self { names, log, drain, followed: Arc::new(SetOnce::new()), failure };
         tokio::spawn(aggregation.clone().start(keeper));
-        Ok(aggregation)
+        aggregation
     }
 
     /// Resolves when aggregation cannot go on: the process should end. Never resolves otherwise.

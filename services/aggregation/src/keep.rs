@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use deskpulse_core::archive::{Archive, Change, Identity, Unreadable};
 use deskpulse_core::grid::{Merge, Merged};
-use deskpulse_core::partition::{Checkpoint, Kept};
+use deskpulse_core::partition::{Checkpoint, Kept, Partition};
 use deskpulse_core::series::{Names, NamesKept};
 use deskpulse_disk::Disk;
 use deskpulse_store::{Store, StoreError, StoreOptions, WhatHappened, open_or_rebuild, snapshot};
@@ -157,6 +157,28 @@ pub(crate) struct Keeper {
     snapshots: Arc<Mutex<Snapshots>>,
 }
 
+/// A store that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    pub(crate) keeper: Keeper,
+    pub(crate) names: Arc<Names>,
+}
+
+impl Opened {
+    /// Opens the store of a folder, or makes one. It is built again from a snapshot where it is damaged.
+    pub fn open(options: KeepOptions) -> Result<Self, KeepError> {
+        Keeper::open(options)
+    }
+
+    /// The log the store follows and up to where, by partition; `None` for an empty store. A log of that number that ends before is damaged.
+    pub fn positions(&self) -> Result<Option<(u64, Vec<u64>)>, KeepError> {
+        let archive = self.keeper.archive();
+        let Some(Identity { log_id, partitions, .. }) = Identity::of(&*archive)? else { return Ok(None) };
+        let positions = (0..partitions).map(|number| Partition::position_in(&*archive, number));
+        Ok(Some((log_id, positions.collect::<Result<_, _>>()?)))
+    }
+}
+
 /// The positions of the two newest snapshots, by partition, and those of the store itself.
 #[derive(Debug, Default)]
 struct Snapshots {
@@ -166,8 +188,8 @@ struct Snapshots {
 }
 
 impl Keeper {
-    /// Opens the store and starts the thread; returns the names that are in the store, too.
-    pub(crate) fn open(mut options: KeepOptions) -> Result<(Self, Arc<Names>), KeepError> {
+    /// Opens the store and starts the thread.
+    fn open(mut options: KeepOptions) -> Result<Opened, KeepError> {
         options.folder = folder_of(&options.folder);
         let store = open_store(&options)?;
         let archive = StoreArchive(Arc::clone(&store));
@@ -199,7 +221,7 @@ impl Keeper {
         };
         let spawned = thread::Builder::new().name("keeper".to_owned()).spawn(run);
         spawned.map_err(|error| Unreadable(format!("no thread to keep it with: {error}")))?;
-        Ok((keeper, names))
+        Ok(Opened { keeper, names })
     }
 
     /// The store, as partitions read it.

@@ -28,6 +28,8 @@ enum UnderWay {
     Committing(Instant, oneshot::Receiver<Kept>),
     /// Chunks of facts are being made one.
     Merging(Vec<oneshot::Receiver<Merged>>),
+    /// The keeper cannot go on: it has said why, and the process is about to end.
+    Failed,
 }
 
 /// What there is to do next.
@@ -109,8 +111,7 @@ impl Keeping {
                 UnderWay::Writing(_) => return Next::Write,
                 UnderWay::Committing(_, kept) => match kept.await {
                     Ok(kept) => return Next::Kept(kept),
-                    // The keeper has said why it cannot go on, and the process is about to end.
-                    Err(_) => std::future::pending().await,
+                    Err(_) => self.under_way = UnderWay::Failed,
                 },
                 UnderWay::Merging(merges) => match merges.last_mut() {
                     None => self.under_way = UnderWay::Nothing,
@@ -119,9 +120,10 @@ impl Keeping {
                             merges.pop();
                             return Next::Merged(merged);
                         }
-                        Err(_) => std::future::pending().await,
+                        Err(_) => self.under_way = UnderWay::Failed,
                     },
                 },
+                UnderWay::Failed => std::future::pending().await,
             }
         }
     }

@@ -13,4 +13,4 @@ mod retention;
 
 pub use aggregation_service::AggregationApi;
 pub use follow::Aggregation;
-pub use keep::{KeepError, KeepOptions, folder_of};
+pub use keep::{KeepError, KeepOptions, Opened, folder_of};

@@ -71,8 +71,7 @@ mod tests {
 
     #[test]
     fn blocks_are_given_up_once_their_time_is_over_and_never_more_than_were_kept_then() {
-        let mut retention =
-            Retention::open(&EmptyArchive, 0, Some(Duration::from_secs(100))).expect("nothing to read");
+        let mut retention = Retention::open(&EmptyArchive, 0, Some(Duration::from_secs(100))).expect("nothing to read");
         let at = |seconds: i64| Timestamp::clamped(seconds * 1_000);
         assert_eq!(retention.over_up_to(at(0)), 0);
         for second in 0..1_000 {

@@ -85,6 +85,8 @@ reasons! {
     OtherLog = "OTHER_LOG", FailedPrecondition;
     /// More is being written than can be taken; come back later.
     Overloaded = "OVERLOADED", ResourceExhausted;
+    /// The disk is full: nothing was written; come back when there is room.
+    DiskFull = "DISK_FULL", ResourceExhausted;
     /// The service is shutting down; another may be up.
     Draining = "DRAINING", Unavailable;
     /// The log failed, and the service stops; nothing unacknowledged may be taken for written.
@@ -103,6 +105,7 @@ impl Reason {
         match self.code() {
             Code::Unavailable => Some(Duration::from_millis(500)),
             Code::ResourceExhausted if self == Self::Overloaded => Some(Duration::from_millis(100)),
+            Code::ResourceExhausted if self == Self::DiskFull => Some(Duration::from_secs(5)),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! From a batch of events to a durable, acknowledged one.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use deskpulse_core::subject::{SubjectKind, SubjectRef, route};
@@ -23,8 +24,10 @@ pub struct Intake<L> {
     pub(crate) log: L,
     pub(crate) verdicts: Verdicts,
     pub(crate) drain: Drain,
-    limits: Limits,
+    pub(crate) limits: Limits,
     in_flight: Arc<Semaphore>,
+    /// Up to which position each partition's reader needs nothing any more.
+    pub(crate) unneeded: Vec<AtomicU64>,
 }
 
 /// Room for the events of a batch among those in flight, given back when dropped.
@@ -70,7 +73,8 @@ impl<L: EventLog> Intake<L> {
     pub fn new(log: L, limits: Limits, drain: Drain) -> Arc<Self> {
         let verdicts = Verdicts::new(log.partitions());
         let in_flight = Arc::new(Semaphore::new(limits.events_in_flight));
-        Arc::new(Self { log, verdicts, drain, limits, in_flight })
+        let unneeded = (0..log.partitions()).map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Self { log, verdicts, drain, limits, in_flight, unneeded })
     }
 
     /// Room for a batch, or a refusal when there is none now.

@@ -26,6 +26,8 @@ pub struct Limits {
     pub future: Duration,
     /// How long an acknowledgement may wait for aggregation to say which events are duplicates.
     pub verdict_wait: Duration,
+    /// Whether blocks of the log are removed once aggregation says that nothing needs them any more. Default false.
+    pub removes_unneeded: bool,
 }
 
 impl Default for Limits {
@@ -35,6 +37,7 @@ impl Default for Limits {
             events_in_flight: 1_000_000,
             future: Duration::from_mins(10),
             verdict_wait: Duration::from_millis(250),
+            removes_unneeded: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `LogService`: the log's own door, through which aggregation reads, and writes configuration.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
 
 use crate::batch::{Intake, fault};
 
@@ -36,6 +38,21 @@ impl<L: EventLog> LogApi<L> {
             .max_encoding_message_size(2 * MAX_MESSAGE)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
+    }
+}
+
+impl<L: EventLog> LogApi<L> {
+    /// Nobody needs a partition's blocks up to a position any more: removes what no partition needs.
+    async fn give_up(&self, partition: u32, unneeded_up_to: u64) {
+        let all = &self.intake.unneeded;
+        let Some(known) = all.get(partition as usize).filter(|_| self.intake.limits.removes_unneeded) else { return };
+        if known.fetch_max(unneeded_up_to, Ordering::Relaxed) >= unneeded_up_to {
+            return;
+        }
+        let needed = (0..).map(PartitionId).zip(all.iter().map(|up_to| Position(up_to.load(Ordering::Relaxed)).next()));
+        if let Err(error) = self.intake.log.truncate_below(needed.collect()).await {
+            warn!(%error, "old blocks of the log are not removed");
+        }
     }
 }
 
@@ -105,6 +122,7 @@ impl<L: EventLog> LogService for LogApi<L> {
             let Some(report) = report else { return Ok(Response::new(ReportAppliedResponse {})) };
             let verdict = Verdict { duplicates: report.duplicates, conflicts: report.conflicts };
             attached.report(Position(report.position), verdict);
+            self.give_up(first.partition, report.unneeded_up_to).await;
         }
     }
 
