@@ -269,7 +269,7 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 /// The least memory budget: the store's cache and the subjects of a block have to fit.
-const LEAST_BUDGET: usize = 16 << 20;
+const LEAST_BUDGET: usize = 8 << 20;
 
 /// A number of seconds, at least a tenth of one.
 fn seconds(text: &str) -> Result<Duration, String> {

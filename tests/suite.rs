@@ -34,3 +34,5 @@ mod services;
 mod timers;
 #[path = "suite/transcripts.rs"]
 mod transcripts;
+#[path = "suite/two_years.rs"]
+mod two_years;

@@ -19,6 +19,11 @@ use tonic_types::StatusExt as _;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_deskpulse");
 
+/// The program whose processes are tested: this build's, or another one, to measure.
+fn program() -> String {
+    std::env::var("DESKPULSE_PROGRAM").unwrap_or_else(|_| PROGRAM.to_owned())
+}
+
 /// A `deskpulse serve` process; killed with SIGKILL when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -28,7 +33,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a process and waits until it listens.
     pub(crate) fn serve(arguments: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
+        let mut child = Command::new(program())
             .arg("serve")
             .args(arguments)
             .stdout(Stdio::piped())
@@ -66,6 +71,11 @@ impl Process {
     pub(crate) fn ended(arguments: &[&str]) -> (Option<i32>, String) {
         let output = Command::new(PROGRAM).arg("serve").args(arguments).output().expect("the binary starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// The number the system gave it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens, as `--listen` takes it.
