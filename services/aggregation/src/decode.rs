@@ -6,14 +6,45 @@ mod others;
 
 use deskpulse_core::dimension::AttributeName;
 use deskpulse_core::event::{CreditKey, Event, EventId, Payload};
-use deskpulse_core::partition::Arrival;
+use deskpulse_core::partition::{Arrival, Block};
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::state::Mention;
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_core::time::Timestamp;
 use deskpulse_proto::v1::{self, event, subject};
+use prost::Message;
 
-pub(crate) use config::change;
+use config::change;
+
+/// A block of the log.
+#[derive(Debug)]
+pub struct DecodedBlock {
+    /// What it holds for its partition.
+    pub block: Block,
+    /// For each of its arrivals, the event's index among the events of the block. The others are of types this version has
+    /// no meaning for: ingest refuses those, but the log may have been written by a newer version.
+    pub indices: Vec<u32>,
+    /// How many events it holds, those without meaning included.
+    pub events: u32,
+    /// The change of configuration in it, as it was written.
+    pub config: Option<v1::ConfigChange>,
+}
+
+/// Decodes the bytes of an `EventBlock`.
+pub fn block(bytes: &[u8], names: &Names) -> Result<DecodedBlock, prost::DecodeError> {
+    let v1::EventBlock { events, mentions, config } = v1::EventBlock::decode(bytes)?;
+    let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+    let (mut indices, mut arrivals) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+    for (index, event) in (0..).zip(events) {
+        if let Some(arrival) = arrival(event, names) {
+            indices.push(index);
+            arrivals.push(arrival);
+        }
+    }
+    let mentions = mentions.iter().filter_map(|event| mention(event, names)).collect();
+    let change = config.clone().and_then(|config| change(config, names));
+    Ok(DecodedBlock { block: Block { change, arrivals, mentions }, indices, events: count, config })
+}
 
 /// Which event is decoded.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +58,7 @@ type Decoded = (SubjectKind, String, Payload);
 
 /// Decodes an event. `None` for a type this version has no meaning for: ingest refuses those, but the log may have been
 /// written by a newer version.
-pub(crate) fn arrival(event: v1::Event, names: &Names) -> Option<Arrival> {
+fn arrival(event: v1::Event, names: &Names) -> Option<Arrival> {
     let id = EventId { source: names.symbol(&event.source), id: event.id.into() };
     let time = event.time.as_ref().map_or(Timestamp::MIN, instant);
     let mut attributes: Vec<(Symbol, Option<Symbol>)> = event
@@ -47,7 +78,7 @@ pub(crate) fn arrival(event: v1::Event, names: &Names) -> Option<Arrival> {
 }
 
 /// Decodes what an event of another subject says to the conversation it names: tenant, conversation, mention.
-pub(crate) fn mention(event: &v1::Event, names: &Names) -> Option<(Symbol, Box<str>, Mention)> {
+fn mention(event: &v1::Event, names: &Names) -> Option<(Symbol, Box<str>, Mention)> {
     use event::Payload as Wire;
     let (kind, id, conversation) = match event.payload.as_ref()? {
         Wire::SurveySent(sent) => (SubjectKind::Survey, &sent.survey, &sent.conversation),

@@ -12,9 +12,8 @@ use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::Upstream;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
 use deskpulse_proto::v1::{
-    DescribeLogRequest, DescribeLogResponse, EventBlock, ReadRequest, ReadResponse, ReportAppliedRequest,
+    DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest,
 };
-use prost::Message;
 use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,7 +21,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use crate::config::ConfigShelf;
-use crate::decode;
+use crate::decode::{self, DecodedBlock};
 use crate::post::Post;
 
 /// Reports to ingest that may wait to be sent.
@@ -268,26 +267,18 @@ impl Follower {
         if position != applied + 1 {
             return Err(Interruption::Gap { applied, got: position });
         }
-        let EventBlock { events, mentions, config } = EventBlock::decode(block.block.as_slice())
-            .map_err(|source| Interruption::Undecodable { position, source })?;
+        let DecodedBlock { block: Block { change, arrivals, mentions }, indices, events, config } =
+            decode::block(&block.block, &self.aggregation.names)
+                .map_err(|source| Interruption::Undecodable { position, source })?;
         let mut report = ReportAppliedRequest { partition: self.number, position, ..Default::default() };
-        let (mut indices, mut arrivals) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
-        for (index, event) in (0..).zip(events) {
-            let Some(arrival) = decode::arrival(event, &self.aggregation.names) else {
-                warn!(partition = self.number, position, index, "an event of a type this version does not know");
-                continue;
-            };
-            indices.push(index);
-            arrivals.push(arrival);
+        let unknown = events as usize - arrivals.len();
+        if unknown > 0 {
+            warn!(partition = self.number, position, unknown, "events of types this version does not know");
         }
-        let mentions = mentions.iter().filter_map(|event| decode::mention(event, &self.aggregation.names)).collect();
-        let change = config.and_then(|change| {
-            // Every partition reads the same changes; one of them is enough to keep them.
-            if self.number == 0 {
-                self.config.put(change.clone());
-            }
-            decode::change(change, &self.aggregation.names)
-        });
+        // Every partition reads the same changes; one of them is enough to keep them.
+        if let Some(config) = config.filter(|_| self.number == 0) {
+            self.config.put(config);
+        }
         // While replaying, the clock stands where the events are: what they said of their future stays with the timers, as it
         // did then, until the replay is over.
         let latest = arrivals.iter().map(|arrival| arrival.event.time).max().unwrap_or(Timestamp::MIN);

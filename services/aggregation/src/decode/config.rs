@@ -14,7 +14,7 @@ use super::instant;
 use super::others::{scale, survey_kind};
 
 /// Decodes a change, checked when it was made. `None` for one this version has no meaning for.
-pub(crate) fn change(change: v1::ConfigChange, names: &Names) -> Option<(Symbol, RuleChange)> {
+pub(super) fn change(change: v1::ConfigChange, names: &Names) -> Option<(Symbol, RuleChange)> {
     let decoded = match change.change? {
         config_change::Change::Settings(tenant) => RuleChange::Settings(settings(tenant, names)),
         config_change::Change::Calendar(calendar) => RuleChange::Calendar {
