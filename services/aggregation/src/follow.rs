@@ -11,9 +11,7 @@ use deskpulse_core::timeline::Added;
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::Upstream;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
-use deskpulse_proto::v1::{
-    DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest,
-};
+use deskpulse_proto::v1::{DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest};
 use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -73,7 +71,7 @@ enum Interruption {
     Undecodable {
         position: u64,
         #[source]
-        source: prost::DecodeError,
+        source: decode::Malformed,
     },
 }
 
