@@ -8,7 +8,7 @@ mod promises;
 mod resolution;
 mod response;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::dimension::Dimension;
 use crate::event::{Actor, Assignee, Event, EventId, Initiator, Payload, Sentiment, Status, Visibility};
@@ -106,7 +106,7 @@ pub struct Conversation {
     waiting_for_bot_since: Option<Timestamp>,
     replies: i64,
 
-    legs: HashMap<Box<str>, Leg>,
+    legs: BTreeMap<Box<str>, Leg>,
     connected_legs: usize,
     /// SLA targets not fulfilled yet.
     promises: Vec<Promise>,
@@ -117,6 +117,7 @@ pub struct Conversation {
     contained: Holding,
 
     customer: Option<Box<str>>,
+    customer_number: Option<i64>,
     /// The contact it is: the customer and the topic it has come to be about.
     contact: Holding,
     transferred: bool,
@@ -135,7 +136,7 @@ pub struct Conversation {
     to_reply: Option<(Symbol, Timestamp)>,
 
     /// Sentiments scored after their messages.
-    scores: HashMap<EventId, Sentiment>,
+    scores: BTreeMap<EventId, Sentiment>,
     /// Whether the event being walked over gave a negative duration.
     skewed: bool,
 }
@@ -158,7 +159,7 @@ impl Conversation {
             first.time
         };
         let series = facts.series(&values);
-        let mut scores = HashMap::new();
+        let mut scores = BTreeMap::new();
         for event in events {
             if let Payload::SentimentScored { message, sentiment } = &event.payload {
                 scores.insert(EventId { source: event.id.source, id: message.clone() }, *sentiment);
@@ -169,6 +170,7 @@ impl Conversation {
             None => events.iter().find_map(|event| public_author(event)).map(initiator_of),
         };
         let last_agent = values.get(&Dimension::Agent);
+        let customer = reported.and_then(|(_, opened)| opened.customer.as_deref());
         let mut state = Self {
             opening: reported.map(|(event, _)| event.id.clone()),
             opened_at,
@@ -190,13 +192,14 @@ impl Conversation {
             first_response_given: false,
             waiting_for_bot_since: None,
             replies: 0,
-            legs: HashMap::new(),
+            legs: BTreeMap::new(),
             connected_legs: 0,
             promises: Vec::new(),
             waited_before: false,
             bot_since: None,
             contained: Holding::default(),
-            customer: reported.and_then(|(_, opened)| opened.customer.clone()),
+            customer: customer.map(Into::into),
+            customer_number: customer.map(customer_number),
             contact: Holding::default(),
             transferred: false,
             reopened_soon: false,
@@ -214,7 +217,7 @@ impl Conversation {
         facts.state(Measure::Opened, opened_at, series, 0);
         facts.state(Measure::Backlog, opened_at, series, opened_at.millis());
         state.make_contact(facts);
-        if let Some(customer) = state.customer_number() {
+        if let Some(customer) = state.customer_number {
             facts.state(Measure::CustomerContact, opened_at, series, customer);
         }
         state.promise(TargetKind::Resolution, opened_at, facts);
@@ -353,11 +356,6 @@ impl Conversation {
     fn contact(&self, facts: &Facts) -> Option<i64> {
         let topic = self.values.get(&Dimension::Topic).map_or("", |topic| facts.text(topic));
         self.customer.as_deref().map(|customer| contact_number(customer, topic))
-    }
-
-    /// The customer's number, where the customer is known.
-    fn customer_number(&self) -> Option<i64> {
-        self.customer.as_deref().map(customer_number)
     }
 
     /// Levels never move before the conversation was opened, however skewed the clocks.

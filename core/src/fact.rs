@@ -219,6 +219,9 @@ impl Holding {
     /// States `now` in the place of what held; only what differs is stated.
     pub fn become_now(&mut self, now: Facts, facts: &mut Facts) {
         let now = now.into_list();
+        if self.0 == now {
+            return;
+        }
         facts.list.extend(difference(&self.0, &now));
         self.0 = now;
     }
@@ -237,6 +240,9 @@ impl Holding {
 /// What leads from the facts `old` to the facts `new`: nothing of what they share, sorted, pairs cancelled.
 #[must_use]
 pub fn difference(old: &[Fact], new: &[Fact]) -> Vec<Fact> {
+    if let ([], [_]) = (old, new) {
+        return new.to_vec();
+    }
     let mut all: Vec<Fact> = new.iter().copied().chain(old.iter().map(|fact| fact.inverse())).collect();
     cancel(&mut all);
     all

@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::{FixedState, RandomState};
 
 use crate::event::{Event, EventId, Payload};
 use crate::series::Names;
@@ -29,10 +32,19 @@ pub enum Added {
 #[derive(Debug, Clone, Default)]
 pub struct Timeline {
     events: Vec<Event>,
+    /// A bit for each id here, by its hash; ids may share one. An id whose bit is not set is new.
+    seen: u64,
+    /// What most timelines do without.
+    large: Option<Box<Large>>,
+}
+
+/// What a timeline of many events or with retractions has beside them.
+#[derive(Debug, Clone, Default)]
+struct Large {
     /// What has been taken back; the events may be here, not yet here or never come.
-    retracted: HashSet<EventId>,
+    retracted: HashSet<EventId, RandomState>,
     /// The ids here and their instants, once there are many.
-    index: HashMap<EventId, Timestamp>,
+    index: HashMap<EventId, Timestamp, RandomState>,
 }
 
 impl Timeline {
@@ -42,33 +54,46 @@ impl Timeline {
             return if *known == event { Added::Duplicate } else { Added::Conflict };
         }
         if self.events.len() >= INDEX_FROM {
-            if self.index.is_empty() {
-                self.index = self.events.iter().map(|event| (event.id.clone(), event.time)).collect();
+            let index = &mut self.large.get_or_insert_default().index;
+            if index.is_empty() {
+                index.extend(self.events.iter().map(|event| (event.id.clone(), event.time)));
             }
-            self.index.insert(event.id.clone(), event.time);
+            index.insert(event.id.clone(), event.time);
         }
+        self.seen |= bit(&event.id);
         let changes_others = if let Payload::Retracted(id) = &event.payload {
-            self.retracted.insert(id.clone());
+            self.large.get_or_insert_default().retracted.insert((**id).clone());
             true
         } else {
-            self.retracted.contains(&event.id)
+            self.is_retracted(&event.id)
         };
         let last = self.insert(event, names);
         if last && !changes_others { Added::Last } else { Added::Within }
     }
 
     fn find(&self, id: &EventId) -> Option<&Event> {
+        if self.seen & bit(id) == 0 {
+            return None;
+        }
         let mut among = self.events.as_slice();
-        if !self.index.is_empty() {
-            let time = *self.index.get(id)?;
+        if let Some(index) = self.large.as_ref().map(|large| &large.index).filter(|index| !index.is_empty()) {
+            let time = *index.get(id)?;
             let from = among.partition_point(|event| event.time < time);
             among = &among[from..];
         }
         among.iter().find(|event| event.id == *id)
     }
 
+    fn is_retracted(&self, id: &EventId) -> bool {
+        self.large.as_ref().is_some_and(|large| large.retracted.contains(id))
+    }
+
     /// Puts a new event behind those of its time or earlier; true when it comes after all others in order, too.
     fn insert(&mut self, event: Event, names: &Names) -> bool {
+        if self.events.last().is_none_or(|last| last.time < event.time) {
+            self.events.push(event);
+            return true;
+        }
         let place = self.events.partition_point(|other| other.time <= event.time);
         let same_time = self.events[..place].iter().rev().take_while(|other| other.time == event.time);
         let after_those = |other: &Event| {
@@ -81,7 +106,7 @@ impl Timeline {
 
     /// The events that count, in no order: neither retracted nor retractions.
     pub fn active(&self) -> impl Iterator<Item = &Event> {
-        self.events.iter().filter(|event| event.payload.takes_back().is_none() && !self.retracted.contains(&event.id))
+        self.events.iter().filter(|event| event.payload.takes_back().is_none() && !self.is_retracted(&event.id))
     }
 
     /// The events that counted before the event `new` was added, in no order.
@@ -92,7 +117,7 @@ impl Timeline {
         });
         let new = new.clone();
         self.events.iter().filter(move |event| {
-            let active = newly_retracted == Some(&event.id) || !self.retracted.contains(&event.id);
+            let active = newly_retracted == Some(&event.id) || !self.is_retracted(&event.id);
             event.payload.takes_back().is_none() && event.id != new && active
         })
     }
@@ -114,6 +139,11 @@ impl Timeline {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
+}
+
+/// The bit of an id in [`Timeline::seen`].
+fn bit(id: &EventId) -> u64 {
+    1 << (FixedState::default().hash_one(id) >> 58)
 }
 
 /// Events in their order: by time, among those of one instant by sequence where both have one, else by id.
@@ -215,7 +245,7 @@ mod tests {
     fn a_retraction_works_before_and_after_the_event_it_takes_back() {
         let names = Names::default();
         let retraction = Event {
-            payload: Payload::Retracted(EventId { source: names.symbol("s"), id: "b".into() }),
+            payload: Payload::Retracted(Box::new(EventId { source: names.symbol("s"), id: "b".into() })),
             ..message(&names, "r", 9, None)
         };
         let events = [message(&names, "a", 1, None), message(&names, "b", 2, None), message(&names, "c", 3, None)];

@@ -93,7 +93,7 @@ impl Conversation {
             series
         };
         facts.state(Measure::MessageSent, at, series_of_message, 0);
-        if let Some(customer) = self.customer_number() {
+        if let Some(customer) = self.customer_number {
             facts.state(Measure::CustomerServed, at, series, customer);
         }
         self.replies += 1;
