@@ -106,6 +106,13 @@ impl<'a> Facts<'a> {
         Self { names, rules, list: Vec::new() }
     }
 
+    /// No facts yet, in the place of a list that is no longer needed: one list serves a whole block.
+    #[must_use]
+    pub fn reusing(mut list: Vec<Fact>, names: &'a Names, rules: &'a Rules) -> Self {
+        list.clear();
+        Self { names, rules, list }
+    }
+
     /// The tables that dimension values are interned with.
     #[must_use]
     pub fn names(&self) -> &'a Names {
