@@ -73,6 +73,15 @@ struct Resolution {
     taken_back_by_reopening: Vec<Fact>,
 }
 
+/// A public message of the customer, as it was counted.
+#[derive(Debug)]
+struct CustomerMessage {
+    id: EventId,
+    at: Timestamp,
+    series: SeriesId,
+    sentiment: Option<Sentiment>,
+}
+
 /// What a conversation has come to after some of its events.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent things that have happened or not, no state machine")]
@@ -137,6 +146,10 @@ pub struct Conversation {
 
     /// Sentiments scored after their messages.
     scores: BTreeMap<EventId, Sentiment>,
+    /// How many of the events still to be walked over gave one of these scores.
+    scores_ahead: usize,
+    /// The customer's last public message: the one that is mostly scored.
+    customer_message: Option<CustomerMessage>,
     /// Whether the event being walked over gave a negative duration.
     skewed: bool,
 }
@@ -160,8 +173,10 @@ impl Conversation {
         };
         let series = facts.series(&values);
         let mut scores = BTreeMap::new();
+        let mut scores_ahead = 0;
         for event in events {
             if let Payload::SentimentScored { message, sentiment } = &event.payload {
+                scores_ahead += 1;
                 scores.insert(EventId { source: event.id.source, id: message.clone() }, *sentiment);
             }
         }
@@ -212,6 +227,8 @@ impl Conversation {
             assigned_to_agent_before: false,
             to_reply: None,
             scores,
+            scores_ahead,
+            customer_message: None,
             skewed: false,
         };
         facts.state(Measure::Opened, opened_at, series, 0);
@@ -231,7 +248,11 @@ impl Conversation {
     pub(crate) fn must_fold_again_for(&self, event: &Event) -> bool {
         let tells_initiator = self.initiator.is_none() && public_author(event).is_some();
         let corrects = match &event.payload {
-            Payload::Opened(_) | Payload::SentimentScored { .. } => true,
+            Payload::Opened(_) => true,
+            Payload::SentimentScored { message, .. } => self
+                .customer_message
+                .as_ref()
+                .is_none_or(|known| known.id.source != event.id.source || known.id.id != *message),
             Payload::StatusChanged { status, .. } => status.excludes(),
             _ => false,
         };
@@ -272,6 +293,18 @@ impl Conversation {
             Payload::MessageCreated { actor, visibility, quick_reply, sentiment } => {
                 let sentiment = self.scores.get(&event.id).copied().or(*sentiment);
                 self.message(*actor, *visibility, *quick_reply, sentiment, at, facts);
+                if let (Actor::Customer, Visibility::Public) = (actor, visibility) {
+                    let (id, series) = (event.id.clone(), self.series);
+                    self.customer_message = Some(CustomerMessage { id, at, series, sentiment });
+                }
+            }
+            Payload::SentimentScored { message, sentiment } => {
+                // Scores known from the beginning on counted with their messages.
+                if let Some(ahead) = self.scores_ahead.checked_sub(1) {
+                    self.scores_ahead = ahead;
+                } else {
+                    self.score_last(EventId { source: event.id.source, id: message.clone() }, *sentiment, facts);
+                }
             }
             Payload::LegChanged(change) => self.leg(change, at, facts),
             Payload::Cost { currency, micros } => {
