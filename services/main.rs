@@ -16,6 +16,10 @@ use tracing_subscriber::prelude::*;
 use crate::demo::DemoArgs;
 use crate::serve::ServeArgs;
 
+/// Events are small things that come and go on many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Live, exact customer-service metrics from event streams.
 #[derive(Debug, Parser)]
 #[command(

@@ -8,7 +8,7 @@ mod promises;
 mod resolution;
 mod response;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::dimension::Dimension;
 use crate::event::{Actor, Assignee, Event, EventId, Initiator, Payload, Sentiment, Status, Visibility};
@@ -73,6 +73,15 @@ struct Resolution {
     taken_back_by_reopening: Vec<Fact>,
 }
 
+/// A public message of the customer, as it was counted.
+#[derive(Debug)]
+struct CustomerMessage {
+    id: EventId,
+    at: Timestamp,
+    series: SeriesId,
+    sentiment: Option<Sentiment>,
+}
+
 /// What a conversation has come to after some of its events.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent things that have happened or not, no state machine")]
@@ -106,7 +115,7 @@ pub struct Conversation {
     waiting_for_bot_since: Option<Timestamp>,
     replies: i64,
 
-    legs: HashMap<Box<str>, Leg>,
+    legs: BTreeMap<Box<str>, Leg>,
     connected_legs: usize,
     /// SLA targets not fulfilled yet.
     promises: Vec<Promise>,
@@ -117,6 +126,7 @@ pub struct Conversation {
     contained: Holding,
 
     customer: Option<Box<str>>,
+    customer_number: Option<i64>,
     /// The contact it is: the customer and the topic it has come to be about.
     contact: Holding,
     transferred: bool,
@@ -135,7 +145,11 @@ pub struct Conversation {
     to_reply: Option<(Symbol, Timestamp)>,
 
     /// Sentiments scored after their messages.
-    scores: HashMap<EventId, Sentiment>,
+    scores: BTreeMap<EventId, Sentiment>,
+    /// How many of the events still to be walked over gave one of these scores.
+    scores_ahead: usize,
+    /// The customer's last public message: the one that is mostly scored.
+    customer_message: Option<CustomerMessage>,
     /// Whether the event being walked over gave a negative duration.
     skewed: bool,
 }
@@ -158,9 +172,11 @@ impl Conversation {
             first.time
         };
         let series = facts.series(&values);
-        let mut scores = HashMap::new();
+        let mut scores = BTreeMap::new();
+        let mut scores_ahead = 0;
         for event in events {
             if let Payload::SentimentScored { message, sentiment } = &event.payload {
+                scores_ahead += 1;
                 scores.insert(EventId { source: event.id.source, id: message.clone() }, *sentiment);
             }
         }
@@ -169,6 +185,7 @@ impl Conversation {
             None => events.iter().find_map(|event| public_author(event)).map(initiator_of),
         };
         let last_agent = values.get(&Dimension::Agent);
+        let customer = reported.and_then(|(_, opened)| opened.customer.as_deref());
         let mut state = Self {
             opening: reported.map(|(event, _)| event.id.clone()),
             opened_at,
@@ -190,13 +207,14 @@ impl Conversation {
             first_response_given: false,
             waiting_for_bot_since: None,
             replies: 0,
-            legs: HashMap::new(),
+            legs: BTreeMap::new(),
             connected_legs: 0,
             promises: Vec::new(),
             waited_before: false,
             bot_since: None,
             contained: Holding::default(),
-            customer: reported.and_then(|(_, opened)| opened.customer.clone()),
+            customer: customer.map(Into::into),
+            customer_number: customer.map(customer_number),
             contact: Holding::default(),
             transferred: false,
             reopened_soon: false,
@@ -209,12 +227,14 @@ impl Conversation {
             assigned_to_agent_before: false,
             to_reply: None,
             scores,
+            scores_ahead,
+            customer_message: None,
             skewed: false,
         };
         facts.state(Measure::Opened, opened_at, series, 0);
         facts.state(Measure::Backlog, opened_at, series, opened_at.millis());
         state.make_contact(facts);
-        if let Some(customer) = state.customer_number() {
+        if let Some(customer) = state.customer_number {
             facts.state(Measure::CustomerContact, opened_at, series, customer);
         }
         state.promise(TargetKind::Resolution, opened_at, facts);
@@ -228,7 +248,11 @@ impl Conversation {
     pub(crate) fn must_fold_again_for(&self, event: &Event) -> bool {
         let tells_initiator = self.initiator.is_none() && public_author(event).is_some();
         let corrects = match &event.payload {
-            Payload::Opened(_) | Payload::SentimentScored { .. } => true,
+            Payload::Opened(_) => true,
+            Payload::SentimentScored { message, .. } => self
+                .customer_message
+                .as_ref()
+                .is_none_or(|known| known.id.source != event.id.source || known.id.id != *message),
             Payload::StatusChanged { status, .. } => status.excludes(),
             _ => false,
         };
@@ -269,6 +293,18 @@ impl Conversation {
             Payload::MessageCreated { actor, visibility, quick_reply, sentiment } => {
                 let sentiment = self.scores.get(&event.id).copied().or(*sentiment);
                 self.message(*actor, *visibility, *quick_reply, sentiment, at, facts);
+                if let (Actor::Customer, Visibility::Public) = (actor, visibility) {
+                    let (id, series) = (event.id.clone(), self.series);
+                    self.customer_message = Some(CustomerMessage { id, at, series, sentiment });
+                }
+            }
+            Payload::SentimentScored { message, sentiment } => {
+                // Scores known from the beginning on counted with their messages.
+                if let Some(ahead) = self.scores_ahead.checked_sub(1) {
+                    self.scores_ahead = ahead;
+                } else {
+                    self.score_last(EventId { source: event.id.source, id: message.clone() }, *sentiment, facts);
+                }
             }
             Payload::LegChanged(change) => self.leg(change, at, facts),
             Payload::Cost { currency, micros } => {
@@ -353,11 +389,6 @@ impl Conversation {
     fn contact(&self, facts: &Facts) -> Option<i64> {
         let topic = self.values.get(&Dimension::Topic).map_or("", |topic| facts.text(topic));
         self.customer.as_deref().map(|customer| contact_number(customer, topic))
-    }
-
-    /// The customer's number, where the customer is known.
-    fn customer_number(&self) -> Option<i64> {
-        self.customer.as_deref().map(customer_number)
     }
 
     /// Levels never move before the conversation was opened, however skewed the clocks.

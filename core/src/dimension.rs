@@ -147,9 +147,14 @@ impl AttributeName {
     /// `None` when it is empty, too long or holds any other character.
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
+        Self::is_valid(key).then(|| Self { spelled: format!("{}{key}", Self::PREFIX).into() })
+    }
+
+    /// Whether [`Self::parse`] would read this key.
+    #[must_use]
+    pub fn is_valid(key: &str) -> bool {
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
-        let valid = (1..=Self::MAX_LENGTH).contains(&key.len()) && key.bytes().all(allowed);
-        valid.then(|| Self { spelled: format!("{}{key}", Self::PREFIX).into() })
+        (1..=Self::MAX_LENGTH).contains(&key.len()) && key.bytes().all(allowed)
     }
 
     /// The key alone, such as `plan`, as it appears in an event's attributes.

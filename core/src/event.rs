@@ -1,18 +1,22 @@
 //! What platforms reported, parsed and interned.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::series::{DimensionValues, Symbol};
 use crate::subject::{SubjectRef, number_of};
 use crate::time::Timestamp;
 
+/// An id as platforms give them: up to 23 bytes are kept in place, a longer one is shared when it is cloned.
+pub type Id = SmolStr;
+
 /// The identity of an event within its tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventId {
     /// The system that reported it.
     pub source: Symbol,
     /// Its id there.
-    pub id: Box<str>,
+    pub id: Id,
 }
 
 /// One event of a subject.
@@ -67,7 +71,7 @@ pub enum Payload {
     /// A message of the same source was given a sentiment later.
     SentimentScored {
         /// The id of the message's event.
-        message: Box<str>,
+        message: Id,
         /// The score.
         sentiment: Sentiment,
     },
@@ -94,11 +98,11 @@ pub enum Payload {
     /// An agent was hired (`true`) or left.
     Employed(bool),
     /// A survey was sent.
-    SurveySent(SurveyContext),
+    SurveySent(Box<SurveyContext>),
     /// A survey was answered.
     SurveyAnswered {
         /// What the event says beside the answer.
-        context: SurveyContext,
+        context: Box<SurveyContext>,
         /// The score.
         score: i32,
         /// The number of the revision.
@@ -141,7 +145,7 @@ pub enum Payload {
         outcome: SessionOutcome,
     },
     /// An event of the same subject is taken back.
-    Retracted(EventId),
+    Retracted(Box<EventId>),
 }
 
 impl Payload {
@@ -149,7 +153,7 @@ impl Payload {
     #[must_use]
     pub fn takes_back(&self) -> Option<&EventId> {
         match self {
-            Self::Retracted(target) => Some(target),
+            Self::Retracted(target) => Some(target.as_ref()),
             _ => None,
         }
     }

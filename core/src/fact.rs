@@ -108,6 +108,13 @@ impl<'a> Facts<'a> {
         Self { names, rules, list: Vec::new() }
     }
 
+    /// No facts yet, in the place of a list that is no longer needed: one list serves a whole block.
+    #[must_use]
+    pub fn reusing(mut list: Vec<Fact>, names: &'a Names, rules: &'a Rules) -> Self {
+        list.clear();
+        Self { names, rules, list }
+    }
+
     /// The tables that dimension values are interned with.
     #[must_use]
     pub fn names(&self) -> &'a Names {
@@ -221,6 +228,9 @@ impl Holding {
     /// States `now` in the place of what held; only what differs is stated.
     pub fn become_now(&mut self, now: Facts, facts: &mut Facts) {
         let now = now.into_list();
+        if self.0 == now {
+            return;
+        }
         facts.list.extend(difference(&self.0, &now));
         self.0 = now;
     }
@@ -239,6 +249,9 @@ impl Holding {
 /// What leads from the facts `old` to the facts `new`: nothing of what they share, sorted, pairs cancelled.
 #[must_use]
 pub fn difference(old: &[Fact], new: &[Fact]) -> Vec<Fact> {
+    if let ([], [_]) = (old, new) {
+        return new.to_vec();
+    }
     let mut all: Vec<Fact> = new.iter().copied().chain(old.iter().map(|fact| fact.inverse())).collect();
     cancel(&mut all);
     all

@@ -90,12 +90,12 @@ impl Survey {
         set_attributes(&mut self.values, event);
         match &event.payload {
             Payload::SurveySent(context) => {
-                self.sent.get_or_insert((event.time, *context));
+                self.sent.get_or_insert((event.time, **context));
             }
             Payload::SurveyAnswered { context, score, revision }
                 if self.answer.is_none_or(|known| known.revision <= *revision) =>
             {
-                self.answer = Some(Answer { at: event.time, context: *context, score: *score, revision: *revision });
+                self.answer = Some(Answer { at: event.time, context: **context, score: *score, revision: *revision });
             }
             _ => {}
         }

@@ -1,11 +1,11 @@
 //! Interned names and series: the few strings that repeat, kept once.
 
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,19 +46,38 @@ impl<T> AppendList<T> {
     }
 }
 
+/// Slots of the first table of an [`Interner`]; each further table has twice as many.
+const FIRST_SLOTS: usize = 64;
+/// The last table has 2^32 slots.
+const TABLES: usize = 27;
+
 /// Gives each distinct value a small number, and the value back for the number.
 ///
-/// Looking a number up takes no lock; interning takes the lock of one shard of a `dashmap`.
+/// Nothing that is known takes a lock, neither by value nor by number, and nothing is written then, so threads that ask for
+/// the same values do not take each other's cache lines away. A new value takes one lock.
 #[derive(Debug)]
-pub struct Interner<T: ?Sized + Eq + Hash> {
-    numbers: DashMap<Arc<T>, u32>,
+pub struct Interner<T: ?Sized> {
+    hasher: RandomState,
+    /// Slots to look values up in: in the upper half the hash, in the lower half the number plus one; 0 is empty. A table
+    /// that is half full is replaced by the next one.
+    tables: [OnceLock<Box<[AtomicU64]>>; TABLES],
+    /// The table in use.
+    table: AtomicUsize,
     values: AppendList<Arc<T>>,
-    next: AtomicU32,
+    len: AtomicU32,
+    adding: Mutex<()>,
 }
 
-impl<T: ?Sized + Eq + Hash> Default for Interner<T> {
+impl<T: ?Sized> Default for Interner<T> {
     fn default() -> Self {
-        Self { numbers: DashMap::new(), values: AppendList::new(), next: AtomicU32::new(0) }
+        Self {
+            hasher: RandomState::default(),
+            tables: [const { OnceLock::new() }; TABLES],
+            table: AtomicUsize::new(0),
+            values: AppendList::new(),
+            len: AtomicU32::new(0),
+            adding: Mutex::new(()),
+        }
     }
 }
 
@@ -71,21 +90,70 @@ impl<T: ?Sized + Eq + Hash> Interner<T> {
     where
         Arc<T>: for<'a> From<&'a T>,
     {
-        if let Some(number) = self.find(value) {
-            return number;
-        }
-        let value: Arc<T> = Arc::from(value);
-        *self.numbers.entry(Arc::clone(&value)).or_insert_with(|| {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            assert!(number < u32::MAX, "more than 2^32 - 1 distinct values");
-            self.values.set(number, value);
-            number
-        })
+        let hash = self.hash(value);
+        self.find_hashed(hash, value).unwrap_or_else(|| self.add(hash, value))
     }
 
     /// The number of `value`, if it has one.
     pub fn find(&self, value: &T) -> Option<u32> {
-        self.numbers.get(value).map(|number| *number)
+        self.find_hashed(self.hash(value), value)
+    }
+
+    fn hash(&self, value: &T) -> u32 {
+        let hash = self.hasher.hash_one(value);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are mixed into one")]
+        let folded = (hash ^ hash >> 32) as u32;
+        folded
+    }
+
+    fn find_hashed(&self, hash: u32, value: &T) -> Option<u32> {
+        let slots = self.tables.get(self.table.load(Ordering::Acquire))?.get()?;
+        for slot in probed(slots, hash) {
+            let (known, number) = parts(slot.load(Ordering::Acquire));
+            let number = number.checked_sub(1)?;
+            if known == hash && self.values.get(number).is_some_and(|known| **known == *value) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn add(&self, hash: u32, value: &T) -> u32
+    where
+        Arc<T>: for<'a> From<&'a T>,
+    {
+        // What panicked while it held the lock had either added its value or not.
+        let _only_one = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = self.find_hashed(hash, value) {
+            return number;
+        }
+        let number = self.len.load(Ordering::Relaxed);
+        assert!(number < u32::MAX, "more than 2^32 - 1 distinct values");
+        self.values.set(number, Arc::from(value));
+        put(self.table_with_room(number), hash, number + 1);
+        self.len.store(number + 1, Ordering::Release);
+        number
+    }
+
+    /// A table at most half full, as far as there are larger ones.
+    fn table_with_room(&self, len: u32) -> &[AtomicU64] {
+        let table = self.table.load(Ordering::Relaxed);
+        let slots = self.tables[table].get_or_init(|| empty(FIRST_SLOTS));
+        if len as usize * 2 < slots.len() || table + 1 == TABLES {
+            return slots;
+        }
+        let larger = self.tables[table + 1].get_or_init(|| {
+            let larger = empty(slots.len() * 2);
+            for (hash, number) in slots.iter().map(|slot| parts(slot.load(Ordering::Relaxed))) {
+                if number != 0 {
+                    put(&larger, hash, number);
+                }
+            }
+            larger
+        });
+        self.table.store(table + 1, Ordering::Release);
+        larger
     }
 
     /// The value with this number.
@@ -93,34 +161,53 @@ impl<T: ?Sized + Eq + Hash> Interner<T> {
         self.values.get(number)
     }
 
-    /// The values from a number on.
+    /// The values from a number on: every one whose number anybody may have.
     fn since(&self, first: u32) -> impl Iterator<Item = Arc<T>> {
-        (first..self.next.load(Ordering::Acquire)).map(|number| {
-            loop {
-                // Another thread may have taken the number and be about to set the value.
-                match self.value(number) {
-                    Some(value) => return Arc::clone(value),
-                    None => std::hint::spin_loop(),
-                }
-            }
-        })
+        // Another thread may be adding one whose number can be found already.
+        drop(self.adding.lock().unwrap_or_else(PoisonError::into_inner));
+        (first..self.len.load(Ordering::Acquire)).filter_map(|number| self.value(number).cloned())
     }
 
     /// Gives the next number to a value that has none.
     fn push(&self, value: Arc<T>) {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.values.set(number, Arc::clone(&value));
-        self.numbers.insert(value, number);
+        let _only_one = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let (hash, number) = (self.hash(&value), self.len.load(Ordering::Relaxed));
+        self.values.set(number, value);
+        put(self.table_with_room(number), hash, number + 1);
+        self.len.store(number + 1, Ordering::Release);
     }
 
     /// How many values there are.
     pub fn len(&self) -> usize {
-        self.numbers.len()
+        self.len.load(Ordering::Acquire) as usize
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+        self.len() == 0
+    }
+}
+
+fn empty(slots: usize) -> Box<[AtomicU64]> {
+    (0..slots).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// Hash and number of a slot.
+#[expect(clippy::cast_possible_truncation, reason = "two numbers of 32 bits are packed in one of 64")]
+fn parts(slot: u64) -> (u32, u32) {
+    ((slot >> 32) as u32, slot as u32)
+}
+
+/// The slots where a hash may be, in order, up to all of them.
+fn probed(slots: &[AtomicU64], hash: u32) -> impl Iterator<Item = &AtomicU64> {
+    // The number of slots is a power of two.
+    let (before, from) = slots.split_at(hash as usize & (slots.len() - 1));
+    from.iter().chain(before)
+}
+
+fn put(slots: &[AtomicU64], hash: u32, number: u32) {
+    if let Some(slot) = probed(slots, hash).find(|slot| slot.load(Ordering::Relaxed) == 0) {
+        slot.store(u64::from(hash) << 32 | u64::from(number), Ordering::Release);
     }
 }
 
@@ -186,8 +273,8 @@ impl Names {
     }
 
     fn kept(&self) -> NamesKept {
-        let next = |next: &AtomicU32| next.load(Ordering::Acquire);
-        NamesKept { symbols: next(&self.symbols.next), series: next(&self.series.next) }
+        let len = |len: &AtomicU32| len.load(Ordering::Acquire);
+        NamesKept { symbols: len(&self.symbols.len), series: len(&self.series.len) }
     }
 
     /// Every name there is that was not in the archive: has to be put away before, or with, what uses it. Returns up to where
@@ -262,7 +349,7 @@ pub const MAX_ATTRIBUTES: usize = 8;
 const SINGLE: usize = 11;
 
 /// The dimension values in force at some instant: the key of a series.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DimensionValues {
     single: [Option<Symbol>; SINGLE],
     /// Sorted, each once.
@@ -271,6 +358,26 @@ pub struct DimensionValues {
     sparse: Vec<(Sparse, Symbol)>,
     /// The event whose conversation's values are meant beneath these.
     credit: Option<CreditKey>,
+}
+
+/// A few words instead of a discriminant and a value for each dimension: this is done several times an event.
+impl Hash for DimensionValues {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let number = |value: &Option<Symbol>| value.map_or(0, |symbol| u64::from(symbol.0.get()));
+        for pair in self.single.chunks(2) {
+            state.write_u64(pair.iter().fold(0, |word, value| word << 32 | number(value)));
+        }
+        // Mostly there are none of these; two lists of other lengths may share a hash.
+        for tag in &self.tags {
+            state.write_u32(tag.0.get());
+        }
+        for value in &self.sparse {
+            value.hash(state);
+        }
+        if let Some(credit) = self.credit {
+            state.write_i64(credit.get());
+        }
+    }
 }
 
 /// A dimension that few figures carry.

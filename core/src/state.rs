@@ -190,7 +190,9 @@ impl Subject {
         let id = event.id.clone();
         let time = event.time;
         let must_fold_again = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(&event))
-            || self.last_from_outside().is_some_and(|last| last >= time);
+            || self.last_from_outside().is_some_and(|last| last >= time)
+            // A message that was moved here may have the same id as one of this conversation.
+            || (!self.moved.is_empty() && matches!(event.payload, Payload::SentimentScored { .. }));
         let added = self.timeline.add(event, names);
         match (added, &mut self.state) {
             (Added::Conflict, _) => {

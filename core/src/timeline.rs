@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::{FixedState, RandomState};
 
 use crate::event::{Event, EventId, Payload};
 use crate::series::Names;
@@ -40,10 +43,19 @@ pub enum Added {
 #[derive(Debug, Clone, Default)]
 pub struct Timeline {
     events: Vec<Event>,
+    /// A bit for each id here, by its hash; ids may share one. An id whose bit is not set is new.
+    seen: u64,
+    /// What most timelines do without.
+    large: Option<Box<Large>>,
+}
+
+/// What a timeline of many events or with retractions has beside them.
+#[derive(Debug, Clone, Default)]
+struct Large {
     /// What has been taken back; the events may be here, not yet here or never come.
-    retracted: HashSet<EventId>,
+    retracted: HashSet<EventId, RandomState>,
     /// The ids here and their instants, once there are many.
-    index: HashMap<EventId, Timestamp>,
+    index: HashMap<EventId, Timestamp, RandomState>,
     /// Whether it has been put away in weeks.
     in_weeks: bool,
     /// The weeks that have changed since.
@@ -57,36 +69,51 @@ impl Timeline {
             return if *known == event { Added::Duplicate } else { Added::Conflict };
         }
         if self.events.len() >= INDEX_FROM {
-            if self.index.is_empty() {
-                self.index = self.events.iter().map(|event| (event.id.clone(), event.time)).collect();
+            let index = &mut self.large.get_or_insert_default().index;
+            if index.is_empty() {
+                index.extend(self.events.iter().map(|event| (event.id.clone(), event.time)));
             }
-            self.index.insert(event.id.clone(), event.time);
+            index.insert(event.id.clone(), event.time);
         }
-        if self.in_weeks && !self.changed_weeks.contains(&week_of(&event)) {
-            self.changed_weeks.push(week_of(&event));
+        if let Some(large) = self.large.as_mut().filter(|large| large.in_weeks)
+            && !large.changed_weeks.contains(&week_of(&event))
+        {
+            large.changed_weeks.push(week_of(&event));
         }
+        self.seen |= bit(&event.id);
         let changes_others = if let Payload::Retracted(id) = &event.payload {
-            self.retracted.insert(id.clone());
+            self.large.get_or_insert_default().retracted.insert((**id).clone());
             true
         } else {
-            self.retracted.contains(&event.id)
+            self.is_retracted(&event.id)
         };
         let last = self.insert(event, names);
         if last && !changes_others { Added::Last } else { Added::Within }
     }
 
     fn find(&self, id: &EventId) -> Option<&Event> {
+        if self.seen & bit(id) == 0 {
+            return None;
+        }
         let mut among = self.events.as_slice();
-        if !self.index.is_empty() {
-            let time = *self.index.get(id)?;
+        if let Some(index) = self.large.as_ref().map(|large| &large.index).filter(|index| !index.is_empty()) {
+            let time = *index.get(id)?;
             let from = among.partition_point(|event| event.time < time);
             among = &among[from..];
         }
         among.iter().find(|event| event.id == *id)
     }
 
+    fn is_retracted(&self, id: &EventId) -> bool {
+        self.large.as_ref().is_some_and(|large| large.retracted.contains(id))
+    }
+
     /// Puts a new event behind those of its time or earlier; true when it comes after all others in order, too.
     fn insert(&mut self, event: Event, names: &Names) -> bool {
+        if self.events.last().is_none_or(|last| last.time < event.time) {
+            self.events.push(event);
+            return true;
+        }
         let place = self.events.partition_point(|other| other.time <= event.time);
         let same_time = self.events[..place].iter().rev().take_while(|other| other.time == event.time);
         let after_those = |other: &Event| {
@@ -99,7 +126,7 @@ impl Timeline {
 
     /// The events that count, in no order: neither retracted nor retractions.
     pub fn active(&self) -> impl Iterator<Item = &Event> {
-        self.events.iter().filter(|event| event.payload.takes_back().is_none() && !self.retracted.contains(&event.id))
+        self.events.iter().filter(|event| event.payload.takes_back().is_none() && !self.is_retracted(&event.id))
     }
 
     /// The events that counted before the event `new` was added, in no order.
@@ -110,7 +137,7 @@ impl Timeline {
         });
         let new = new.clone();
         self.events.iter().filter(move |event| {
-            let active = newly_retracted == Some(&event.id) || !self.retracted.contains(&event.id);
+            let active = newly_retracted == Some(&event.id) || !self.is_retracted(&event.id);
             event.payload.takes_back().is_none() && event.id != new && active
         })
     }
@@ -118,34 +145,48 @@ impl Timeline {
     /// A timeline of these events, all of which were put away, in weeks or not.
     pub(crate) fn restored(mut events: Vec<Event>, in_weeks: bool) -> Self {
         events.sort_by_key(|event| event.time);
-        let retracted = events.iter().filter_map(|event| event.payload.takes_back()).cloned().collect();
-        Self { events, retracted, index: HashMap::new(), in_weeks, changed_weeks: Vec::new() }
+        let seen = events.iter().fold(0, |seen, event| seen | bit(&event.id));
+        let retracted: HashSet<EventId, RandomState> =
+            events.iter().filter_map(|event| event.payload.takes_back()).cloned().collect();
+        let is_large = in_weeks || !retracted.is_empty();
+        let large = is_large.then(|| Box::new(Large { retracted, in_weeks, ..Large::default() }));
+        Self { events, seen, large }
     }
 
     /// What has to be written to put it away: all events of a short one, else the weeks that have changed.
     pub(crate) fn unsaved(&self) -> (Option<&[Event]>, Vec<Week<'_>>) {
-        if self.events.len() < WEEKS_FROM && !self.in_weeks {
+        let in_weeks = self.large.as_ref().filter(|large| large.in_weeks);
+        if self.events.len() < WEEKS_FROM && in_weeks.is_none() {
             return (Some(&self.events), Vec::new());
         }
         let weeks = self.events.chunk_by(|a, b| week_of(a) == week_of(b)).filter_map(|events| {
             let week = week_of(events.first()?);
-            (!self.in_weeks || self.changed_weeks.contains(&week)).then_some((week, events))
+            in_weeks.is_none_or(|large| large.changed_weeks.contains(&week)).then_some((week, events))
         });
         (None, weeks.collect())
     }
 
     /// What [`Self::unsaved`] gave has been written.
     pub(crate) fn saved(&mut self) {
-        self.in_weeks = self.in_weeks || self.events.len() >= WEEKS_FROM;
-        self.changed_weeks.clear();
+        if self.events.len() >= WEEKS_FROM {
+            self.large.get_or_insert_default().in_weeks = true;
+        }
+        if let Some(large) = &mut self.large {
+            large.changed_weeks.clear();
+        }
     }
 
     /// About how much memory the events take.
     pub(crate) fn bytes(&self) -> usize {
-        const EVENT_HEAP: usize = 64;
+        const EVENT_HEAP: usize = 24;
+        let large = |large: &Large| {
+            size_of::<Large>()
+                + large.retracted.capacity() * size_of::<EventId>()
+                + large.index.capacity() * size_of::<(EventId, Timestamp)>()
+        };
         self.events.capacity() * size_of::<Event>()
-            + (self.events.len() + self.retracted.len()) * EVENT_HEAP
-            + self.index.capacity() * (size_of::<(EventId, Timestamp)>() + EVENT_HEAP)
+            + self.events.len() * EVENT_HEAP
+            + self.large.as_ref().map_or(0, |it| large(it))
     }
 
     /// The last event, retracted or not.
@@ -165,6 +206,11 @@ impl Timeline {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
+}
+
+/// The bit of an id in [`Timeline::seen`].
+fn bit(id: &EventId) -> u64 {
+    1 << (FixedState::default().hash_one(id) >> 58)
 }
 
 /// Events in their order: by time, among those of one instant by sequence where both have one, else by id.
@@ -266,7 +312,7 @@ mod tests {
     fn a_retraction_works_before_and_after_the_event_it_takes_back() {
         let names = Names::default();
         let retraction = Event {
-            payload: Payload::Retracted(EventId { source: names.symbol("s"), id: "b".into() }),
+            payload: Payload::Retracted(Box::new(EventId { source: names.symbol("s"), id: "b".into() })),
             ..message(&names, "r", 9, None)
         };
         let events = [message(&names, "a", 1, None), message(&names, "b", 2, None), message(&names, "c", 3, None)];

@@ -280,7 +280,7 @@ fn outcome(reason: Option<LegEnd>) -> &'static str {
 impl Conversation {
     /// A leg entered a state.
     pub(super) fn leg(&mut self, change: &LegChange, at: Timestamp, facts: &mut Facts) {
-        let customer = self.customer_number();
+        let customer = self.customer_number;
         let leg = self.legs.entry(change.leg.clone()).or_default();
         let connects = leg.learn(change, at, &self.values, facts);
         let mut now = facts.fresh();

@@ -1,12 +1,23 @@
 //! Messages, waits and who answered them.
 
-use super::{Conversation, Wait};
+use super::{Conversation, CustomerMessage, Wait};
 use crate::dimension::Dimension;
-use crate::event::{Actor, Initiator, Sentiment, Visibility};
+use crate::event::{Actor, EventId, Initiator, Sentiment, Visibility};
 use crate::fact::{Anchor, Facts, Measure};
 use crate::rules::TargetKind;
 use crate::series::Symbol;
 use crate::time::Timestamp;
+
+impl Sentiment {
+    /// The value of a scored message.
+    fn score(self) -> i64 {
+        match self {
+            Self::Negative => -1,
+            Self::Neutral => 0,
+            Self::Positive => 1,
+        }
+    }
+}
 
 impl Conversation {
     /// A message was written.
@@ -31,12 +42,7 @@ impl Conversation {
             Actor::Customer => {
                 facts.state(Measure::MessageReceived, at, self.series, 0);
                 if let Some(sentiment) = sentiment {
-                    let score = match sentiment {
-                        Sentiment::Negative => -1,
-                        Sentiment::Neutral => 0,
-                        Sentiment::Positive => 1,
-                    };
-                    facts.state(Measure::SentimentScored, at, self.series, score);
+                    facts.state(Measure::SentimentScored, at, self.series, sentiment.score());
                 }
                 self.first_customer_message.get_or_insert(at);
                 self.customer_waits(at, facts);
@@ -57,6 +63,18 @@ impl Conversation {
                 facts.state(Measure::AutomatedMessage, at, self.series, 0);
             }
         }
+    }
+
+    /// The customer's last public message was given another score.
+    pub(super) fn score_last(&mut self, message: EventId, sentiment: Sentiment, facts: &mut Facts) {
+        let changes = |known: &&mut CustomerMessage| known.id == message && known.sentiment != Some(sentiment);
+        if let Some(known) = self.customer_message.as_mut().filter(changes) {
+            if let Some(before) = known.sentiment.replace(sentiment) {
+                facts.lower(Measure::SentimentScored, known.at, known.series, before.score());
+            }
+            facts.state(Measure::SentimentScored, known.at, known.series, sentiment.score());
+        }
+        self.scores.insert(message, sentiment);
     }
 
     /// The customer has written (or opened the conversation) and waits, unless waiting already.
@@ -93,7 +111,7 @@ impl Conversation {
             series
         };
         facts.state(Measure::MessageSent, at, series_of_message, 0);
-        if let Some(customer) = self.customer_number() {
+        if let Some(customer) = self.customer_number {
             facts.state(Measure::CustomerServed, at, series, customer);
         }
         self.replies += 1;
@@ -128,6 +146,83 @@ impl Conversation {
             self.to_reply = None;
             let series = self.credited_to(Some(assigned), facts);
             self.duration(Measure::AgentFirstResponse, (since, at), self.opened_at, series, facts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::event::{Event, Payload};
+    use crate::fact::Fact;
+    use crate::rules::Rules;
+    use crate::series::Names;
+    use crate::state::Subject;
+    use crate::subject::SubjectKind;
+
+    #[test]
+    fn scores_in_order_come_to_what_all_events_at_once_come_to() {
+        let (names, rules) = (Names::default(), Rules::default());
+        let (source, customer) = (names.symbol("s"), Actor::Customer);
+        let message = |actor, sentiment| Payload::MessageCreated {
+            actor,
+            visibility: Visibility::Public,
+            quick_reply: None,
+            sentiment,
+        };
+        let score = |message: &str, sentiment| Payload::SentimentScored { message: message.into(), sentiment };
+        let payloads = [
+            message(customer, None),
+            score("e0", Sentiment::Positive),
+            score("e0", Sentiment::Negative),
+            message(customer, Some(Sentiment::Neutral)),
+            score("e3", Sentiment::Positive),
+            score("e0", Sentiment::Neutral),
+            message(Actor::Agent(None), None),
+            score("e6", Sentiment::Negative),
+            score("e3", Sentiment::Negative),
+            score("e11", Sentiment::Positive),
+            message(customer, Some(Sentiment::Negative)),
+            message(customer, None),
+        ];
+        let events: Vec<Event> = (0..)
+            .zip(payloads)
+            .map(|(number, payload)| Event {
+                id: EventId { source, id: format!("e{number}").into() },
+                time: Timestamp::clamped(number),
+                sequence: None,
+                attributes: Box::default(),
+                payload,
+            })
+            .collect();
+        for known in 1..=events.len() {
+            let standing = |settled_each_time: bool| {
+                let mut subject = Subject::new(SubjectKind::Conversation, "c".into());
+                let mut standing: BTreeMap<Fact, i64> = BTreeMap::new();
+                let mut count = |facts: &[Fact]| {
+                    for fact in facts {
+                        let plus = Fact { weight: crate::fact::Weight::Plus, ..*fact };
+                        *standing.entry(plus).or_default() += fact.weight.sign();
+                    }
+                };
+                for (left, event) in (0..known).rev().zip(&events) {
+                    let mut facts = Facts::new(&names, &rules);
+                    subject.add(event.clone(), &mut facts);
+                    count(&facts.into_list());
+                    if settled_each_time || left == 0 {
+                        count(&subject.settle(&names, &rules));
+                    }
+                }
+                standing.retain(|_, count| *count != 0);
+                standing
+            };
+            let (live, at_once) = (standing(true), standing(false));
+            assert_eq!(live, at_once, "after {known} events");
+            let of_messages = live.keys().filter(|fact| fact.measure == Measure::SentimentScored);
+            let scores: Vec<(i64, i64)> = of_messages.map(|fact| (fact.at.millis(), fact.value)).collect();
+            assert!(known < 12 || scores == [(0, 0), (3, -1), (10, -1), (11, 1)], "{scores:?}");
         }
     }
 }

@@ -12,10 +12,7 @@ use deskpulse_core::timeline::Added;
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::Upstream;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
-use deskpulse_proto::v1::{
-    DescribeLogRequest, DescribeLogResponse, EventBlock, ReadRequest, ReadResponse, ReportAppliedRequest,
-};
-use prost::Message;
+use deskpulse_proto::v1::{DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest};
 use tokio::sync::{SetOnce, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,7 +20,7 @@ use tonic::{Code, Status};
 use tracing::{info, warn};
 
 use crate::config::{self, ConfigShelf};
-use crate::decode;
+use crate::decode::{self, DecodedBlock};
 use crate::keep::{Failure, KeepError, Keeper, Opened};
 use crate::keeping::Keeping;
 use crate::post::Post;
@@ -79,7 +76,7 @@ enum Interruption {
     Undecodable {
         position: u64,
         #[source]
-        source: prost::DecodeError,
+        source: decode::Malformed,
     },
     /// The partition must not be used any more.
     #[error(transparent)]
@@ -357,27 +354,21 @@ impl Follower {
         if position != applied + 1 {
             return Err(Interruption::Gap { applied, got: position });
         }
-        let EventBlock { events, mentions, config } = EventBlock::decode(block.block.as_slice())
-            .map_err(|source| Interruption::Undecodable { position, source })?;
+        let DecodedBlock { block: Block { change, arrivals, mentions }, indices, events, config } =
+            decode::block(&block.block, &self.aggregation.names)
+                .map_err(|source| Interruption::Undecodable { position, source })?;
         let mut report = self.report(position);
-        let (mut indices, mut arrivals) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
-        for (index, event) in (0..).zip(events) {
-            let Some(arrival) = decode::arrival(event, &self.aggregation.names) else {
-                warn!(partition = self.number, position, index, "an event of a type this version does not know");
-                continue;
-            };
-            indices.push(index);
-            arrivals.push(arrival);
+        let unknown = events as usize - arrivals.len();
+        if unknown > 0 {
+            warn!(partition = self.number, position, unknown, "events of types this version does not know");
         }
-        let mentions = mentions.iter().filter_map(|event| decode::mention(event, &self.aggregation.names)).collect();
-        let change = config.and_then(|change| {
-            self.keeping.beside(config::keep(self.number, &change));
+        if let Some(config) = config {
+            self.keeping.beside(config::keep(self.number, &config));
             // Every partition reads the same changes; one of them is enough to show them.
             if self.number == 0 {
-                self.config.put(change.clone());
+                self.config.put(config);
             }
-            decode::change(change, &self.aggregation.names)
-        });
+        }
         // While replaying, the clock stands where the events are: what they said of their future stays with the timers, as it
         // did then, until the replay is over.
         let latest = arrivals.iter().map(|arrival| arrival.event.time).max().unwrap_or(Timestamp::MIN);

@@ -4,7 +4,7 @@
 
 mod aggregation_service;
 mod config;
-mod decode;
+pub mod decode;
 mod follow;
 mod keep;
 mod keeping;

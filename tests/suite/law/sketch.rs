@@ -308,9 +308,9 @@ impl Sketch {
                 Payload::Scheduled(Schedule { from, to, activity: AGENT_STATES[*activity], productive, paid })
             }
             What::Employed { hired } => Payload::Employed(*hired),
-            What::SurveySent { kind, agent: of, .. } => Payload::SurveySent(context(*kind, *of)),
+            What::SurveySent { kind, agent: of, .. } => Payload::SurveySent(Box::new(context(*kind, *of))),
             What::SurveyAnswered { kind, score, revision, .. } => {
-                Payload::SurveyAnswered { context: context(*kind, None), score: *score, revision: *revision }
+                Payload::SurveyAnswered { context: Box::new(context(*kind, None)), score: *score, revision: *revision }
             }
             What::Review { rating, revision, .. } => Payload::ReviewPosted {
                 platform: Some(names.symbol("shop")),
@@ -337,7 +337,7 @@ impl Sketch {
                     SessionOutcome::Unknown,
                 ][*outcome],
             },
-            What::Retracted { event } => Payload::Retracted(id(event.index(all.len()))),
+            What::Retracted { event } => Payload::Retracted(Box::new(id(event.index(all.len())))),
         };
         // Every fifth event sets a custom attribute or clears it.
         let attribute = (names.symbol("plan"), number.is_multiple_of(10).then(|| names.symbol("gold")));

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use deskpulse_core::calendar::{Block, Hours, Opening};
+use deskpulse_core::event::Scale;
 use deskpulse_core::fact::Clock;
 use deskpulse_core::filter::Filter;
 use deskpulse_core::rules::{Policy, RuleChange, Settings, SurveyRule, Target, TargetKind};
 use deskpulse_core::series::{Names, Symbol};
+use deskpulse_core::time::Timestamp;
 use deskpulse_proto::v1::{self, config_change};
 use jiff::tz::TimeZone;
 
-use super::instant;
-use super::others::{scale, survey_kind};
+use super::others::survey_kind;
+use super::wire;
 
 /// Decodes a change, checked when it was made. `None` for one this version has no meaning for.
 pub(crate) fn change(change: v1::ConfigChange, names: &Names) -> Option<(Symbol, RuleChange)> {
@@ -34,12 +36,19 @@ pub(crate) fn change(change: v1::ConfigChange, names: &Names) -> Option<(Symbol,
     Some((names.symbol(&change.tenant), decoded))
 }
 
+fn instant(time: &prost_types::Timestamp) -> Timestamp {
+    super::instant(&wire::Timestamp { seconds: time.seconds, nanos: time.nanos })
+}
+
 fn settings(tenant: v1::Tenant, names: &Names) -> Settings {
     let surveys: BTreeMap<_, _> = tenant
         .survey_scales
         .iter()
         .filter_map(|survey| {
-            let rule = SurveyRule { scale: survey.scale.map(scale), good_from: survey.good_from };
+            let rule = SurveyRule {
+                scale: survey.scale.map(|scale| Scale { lowest: scale.lowest, highest: scale.highest }),
+                good_from: survey.good_from,
+            };
             Some((survey_kind(survey.kind())?, rule))
         })
         .collect();

@@ -8,70 +8,77 @@ use deskpulse_core::event::{
 use deskpulse_core::series::{DimensionValues, Names, Symbol};
 use deskpulse_proto::v1;
 
-pub(super) fn opened(opened: v1::ConversationOpened, names: &Names) -> (String, Payload) {
+use super::{known, wire};
+
+pub(super) fn opened<'a>(opened: &wire::ConversationOpened<'a>, names: &Names) -> (&'a str, Payload) {
     let mut values = DimensionValues::default();
     for (dimension, value) in set_dimensions(opened.dimensions.as_ref(), names) {
         values.set(&dimension, Some(value));
     }
-    let direction = match opened.direction() {
+    let direction = match known(opened.direction) {
         v1::Direction::Unspecified => None,
         v1::Direction::Inbound => Some(names.symbol("inbound")),
         v1::Direction::Outbound => Some(names.symbol("outbound")),
     };
     values.set(&Dimension::Direction, direction);
-    let initiator = match opened.initiator() {
+    let initiator = match known(opened.initiator) {
         v1::ActorKind::Agent => Initiator::Agent,
         v1::ActorKind::Bot => Initiator::Bot,
-        v1::ActorKind::Unspecified if opened.direction() == v1::Direction::Outbound => Initiator::Agent,
+        v1::ActorKind::Unspecified if known::<v1::Direction>(opened.direction) == v1::Direction::Outbound => {
+            Initiator::Agent
+        }
         v1::ActorKind::Unspecified
         | v1::ActorKind::Customer
         | v1::ActorKind::Automation
         | v1::ActorKind::Campaign
         | v1::ActorKind::System => Initiator::Customer,
     };
-    let customer = (!opened.customer.is_empty()).then(|| opened.customer.as_str().into());
+    let customer = (!opened.customer.is_empty()).then(|| opened.customer.into());
     (opened.conversation, Payload::Opened(Box::new(Opened { customer, initiator, dimensions: values })))
 }
 
-pub(super) fn status_changed(changed: v1::ConversationStatusChanged, names: &Names) -> Option<(String, Payload)> {
+pub(super) fn status_changed<'a>(
+    changed: &wire::ConversationStatusChanged<'a>,
+    names: &Names,
+) -> Option<(&'a str, Payload)> {
     let payload = Payload::StatusChanged {
-        status: status(changed.status())?,
-        merged_into: (!changed.merged_into.is_empty()).then(|| changed.merged_into.as_str().into()),
+        status: status(known(changed.status))?,
+        merged_into: (!changed.merged_into.is_empty()).then(|| changed.merged_into.into()),
         actor: actor(changed.actor.as_ref(), names),
     };
     Some((changed.conversation, payload))
 }
 
-pub(super) fn assigned(assigned: v1::ConversationAssigned, names: &Names) -> Option<(String, Payload)> {
-    let payload = Payload::Assigned { to: assignee(&assigned, names)?, reason: reason(assigned.reason()) };
+pub(super) fn assigned<'a>(assigned: &wire::ConversationAssigned<'a>, names: &Names) -> Option<(&'a str, Payload)> {
+    let payload = Payload::Assigned { to: assignee(assigned, names)?, reason: reason(known(assigned.reason)) };
     Some((assigned.conversation, payload))
 }
 
-pub(super) fn updated(updated: v1::ConversationUpdated, names: &Names) -> (String, Payload) {
-    let payload = Payload::Updated(Box::new(changes(&updated, names)));
+pub(super) fn updated<'a>(updated: &wire::ConversationUpdated<'a>, names: &Names) -> (&'a str, Payload) {
+    let payload = Payload::Updated(Box::new(changes(updated, names)));
     (updated.conversation, payload)
 }
 
-pub(super) fn message(message: v1::MessageCreated, names: &Names) -> (String, Payload) {
+pub(super) fn message<'a>(message: &wire::MessageCreated<'a>, names: &Names) -> (&'a str, Payload) {
     let payload = Payload::MessageCreated {
         actor: actor(message.actor.as_ref(), names),
-        visibility: match message.visibility() {
+        visibility: match known(message.visibility) {
             v1::Visibility::Unspecified | v1::Visibility::Public => Visibility::Public,
             v1::Visibility::Private => Visibility::Private,
         },
-        quick_reply: names.symbol_if_set(&message.quick_reply),
-        sentiment: sentiment(message.sentiment()),
+        quick_reply: names.symbol_if_set(message.quick_reply),
+        sentiment: sentiment(known(message.sentiment)),
     };
     (message.conversation, payload)
 }
 
-pub(super) fn scored(scored: v1::MessageSentimentScored) -> Option<(String, Payload)> {
-    let sentiment = sentiment(scored.sentiment())?;
+pub(super) fn scored<'a>(scored: &wire::MessageSentimentScored<'a>) -> Option<(&'a str, Payload)> {
+    let sentiment = sentiment(known(scored.sentiment))?;
     Some((scored.conversation, Payload::SentimentScored { message: scored.message_event_id.into(), sentiment }))
 }
 
-pub(super) fn leg(changed: v1::LegStateChanged, names: &Names) -> Option<(String, Payload)> {
-    let state = match changed.state() {
+pub(super) fn leg<'a>(changed: &wire::LegStateChanged<'a>, names: &Names) -> Option<(&'a str, Payload)> {
+    let state = match known(changed.state) {
         v1::LegState::Unspecified => return None,
         v1::LegState::Ivr => LegState::Ivr,
         v1::LegState::Queued => LegState::Queued,
@@ -81,7 +88,7 @@ pub(super) fn leg(changed: v1::LegStateChanged, names: &Names) -> Option<(String
         v1::LegState::Wrapup => LegState::Wrapup,
         v1::LegState::Ended => LegState::Ended,
     };
-    let reason = match changed.end_reason() {
+    let reason = match known(changed.end_reason) {
         v1::LegEndReason::Unspecified => None,
         v1::LegEndReason::Completed => Some(LegEnd::Completed),
         v1::LegEndReason::Abandoned => Some(LegEnd::Abandoned),
@@ -95,8 +102,8 @@ pub(super) fn leg(changed: v1::LegStateChanged, names: &Names) -> Option<(String
     };
     let change = LegChange {
         leg: changed.leg.into(),
-        queue: names.symbol_if_set(&changed.queue),
-        agent: names.symbol_if_set(&changed.agent),
+        queue: names.symbol_if_set(changed.queue),
+        agent: names.symbol_if_set(changed.agent),
         state,
         reason,
     };
@@ -104,21 +111,21 @@ pub(super) fn leg(changed: v1::LegStateChanged, names: &Names) -> Option<(String
 }
 
 fn set_dimensions<'a>(
-    dimensions: Option<&'a v1::Dimensions>,
+    dimensions: Option<&'a wire::Dimensions<'a>>,
     names: &'a Names,
 ) -> impl Iterator<Item = (Dimension, Symbol)> + 'a {
     dimensions
         .map(|dimensions| {
             [
-                (Dimension::Channel, &dimensions.channel),
-                (Dimension::Team, &dimensions.team),
-                (Dimension::Agent, &dimensions.agent),
-                (Dimension::Priority, &dimensions.priority),
-                (Dimension::Topic, &dimensions.topic),
-                (Dimension::Subtopic, &dimensions.subtopic),
-                (Dimension::Language, &dimensions.language),
-                (Dimension::Country, &dimensions.country),
-                (Dimension::CustomerSegment, &dimensions.customer_segment),
+                (Dimension::Channel, dimensions.channel),
+                (Dimension::Team, dimensions.team),
+                (Dimension::Agent, dimensions.agent),
+                (Dimension::Priority, dimensions.priority),
+                (Dimension::Topic, dimensions.topic),
+                (Dimension::Subtopic, dimensions.subtopic),
+                (Dimension::Language, dimensions.language),
+                (Dimension::Country, dimensions.country),
+                (Dimension::CustomerSegment, dimensions.customer_segment),
             ]
         })
         .into_iter()
@@ -126,10 +133,10 @@ fn set_dimensions<'a>(
         .filter_map(|(dimension, value)| Some((dimension, names.symbol_if_set(value)?)))
 }
 
-fn changes(updated: &v1::ConversationUpdated, names: &Names) -> DimensionChanges {
+fn changes(updated: &wire::ConversationUpdated, names: &Names) -> DimensionChanges {
     let cleared = updated.clear.iter().filter_map(|name| Some((Dimension::parse(name)?, None)));
     let set = set_dimensions(updated.set.as_ref(), names).map(|(dimension, value)| (dimension, Some(value)));
-    let tags = |tags: &[String]| tags.iter().map(|tag| names.symbol(tag)).collect();
+    let tags = |tags: &[&str]| tags.iter().map(|tag| names.symbol(tag)).collect();
     DimensionChanges {
         set: cleared.chain(set).collect(),
         add_tags: tags(&updated.add_tags),
@@ -151,10 +158,10 @@ fn status(status: v1::ConversationStatus) -> Option<Status> {
     }
 }
 
-fn actor(actor: Option<&v1::Actor>, names: &Names) -> Actor {
+fn actor(actor: Option<&wire::Actor>, names: &Names) -> Actor {
     let Some(actor) = actor else { return Actor::Unnamed };
-    let id = names.symbol_if_set(&actor.id);
-    match actor.kind() {
+    let id = names.symbol_if_set(actor.id);
+    match known(actor.kind) {
         v1::ActorKind::Unspecified => Actor::Unnamed,
         v1::ActorKind::Customer => Actor::Customer,
         v1::ActorKind::Agent => Actor::Agent(id),
@@ -165,14 +172,14 @@ fn actor(actor: Option<&v1::Actor>, names: &Names) -> Actor {
     }
 }
 
-fn assignee(assigned: &v1::ConversationAssigned, names: &Names) -> Option<Assignee> {
-    let name = || names.symbol(&assigned.assignee);
-    match assigned.to() {
+fn assignee(assigned: &wire::ConversationAssigned, names: &Names) -> Option<Assignee> {
+    let name = || names.symbol(assigned.assignee);
+    match known(assigned.to) {
         v1::AssigneeKind::Unspecified => None,
         v1::AssigneeKind::Nobody => Some(Assignee::Nobody),
         v1::AssigneeKind::Bot => Some(Assignee::Bot(name())),
         v1::AssigneeKind::Team => Some(Assignee::Team(name())),
-        v1::AssigneeKind::Agent => Some(Assignee::Agent { agent: name(), team: names.symbol_if_set(&assigned.team) }),
+        v1::AssigneeKind::Agent => Some(Assignee::Agent { agent: name(), team: names.symbol_if_set(assigned.team) }),
     }
 }
 

@@ -8,37 +8,36 @@ use deskpulse_core::series::Names;
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_proto::v1;
 
-use super::{Decoded, Identity, instant};
+use super::{Decoded, Identity, instant, known, wire};
 
 /// The key of a subject's event that names a conversation; `None` when it names none.
-fn about(kind: SubjectKind, subject: &str, event: Identity, conversation: &str, names: &Names) -> Option<CreditKey> {
+fn about(kind: SubjectKind, subject: &str, event: Identity, conversation: &str) -> Option<CreditKey> {
     let subject = SubjectRef { kind, id: subject };
-    let source = names.text(event.id.source);
-    (!conversation.is_empty()).then(|| CreditKey::new(subject, source, &event.id.id, event.time, conversation))
+    (!conversation.is_empty()).then(|| CreditKey::new(subject, event.source, event.id, event.time, conversation))
 }
 
-pub(super) fn agent_state_changed(changed: v1::AgentStateChanged, names: &Names) -> Option<Decoded> {
+pub(super) fn agent_state_changed<'a>(changed: &wire::AgentStateChanged<'a>, names: &Names) -> Option<Decoded<'a>> {
     let payload = Payload::AgentStateChanged {
-        team: names.symbol_if_set(&changed.team),
-        state: agent_state(changed.state())?,
+        team: names.symbol_if_set(changed.team),
+        state: agent_state(known(changed.state))?,
         slots: changed.slots,
     };
     Some((SubjectKind::Agent, changed.agent, payload))
 }
 
-pub(super) fn schedule_set(set: v1::AgentScheduleSet) -> Option<Decoded> {
+pub(super) fn schedule_set<'a>(set: &wire::AgentScheduleSet<'a>) -> Option<Decoded<'a>> {
     let schedule = Schedule {
         from: instant(set.from.as_ref()?),
         to: instant(set.to.as_ref()?),
-        activity: agent_state(set.activity())?,
+        activity: agent_state(known(set.activity))?,
         productive: set.productive,
         paid: set.paid,
     };
     Some((SubjectKind::Agent, set.agent, Payload::Scheduled(schedule)))
 }
 
-pub(super) fn employment_changed(changed: v1::AgentEmploymentChanged) -> Option<Decoded> {
-    let hired = match changed.employment() {
+pub(super) fn employment_changed<'a>(changed: &wire::AgentEmploymentChanged<'a>) -> Option<Decoded<'a>> {
+    let hired = match known(changed.employment) {
         v1::Employment::Unspecified => return None,
         v1::Employment::Hired => true,
         v1::Employment::Left => false,
@@ -46,73 +45,86 @@ pub(super) fn employment_changed(changed: v1::AgentEmploymentChanged) -> Option<
     Some((SubjectKind::Agent, changed.agent, Payload::Employed(hired)))
 }
 
-pub(super) fn survey_sent(sent: v1::SurveySent, event: Identity, names: &Names) -> Option<Decoded> {
+pub(super) fn survey_sent<'a>(sent: &wire::SurveySent<'a>, event: Identity, names: &Names) -> Option<Decoded<'a>> {
     let context = SurveyContext {
-        kind: survey_kind(sent.kind())?,
-        scale: sent.scale.map(scale),
-        about: about(SubjectKind::Survey, &sent.survey, event, &sent.conversation, names),
-        agent: names.symbol_if_set(&sent.agent),
+        kind: survey_kind(known(sent.kind))?,
+        scale: sent.scale.as_ref().map(scale),
+        about: about(SubjectKind::Survey, sent.survey, event, sent.conversation),
+        agent: names.symbol_if_set(sent.agent),
     };
-    Some((SubjectKind::Survey, sent.survey, Payload::SurveySent(context)))
+    Some((SubjectKind::Survey, sent.survey, Payload::SurveySent(Box::new(context))))
 }
 
-pub(super) fn survey_answered(answered: v1::SurveyAnswered, event: Identity, names: &Names) -> Option<Decoded> {
+pub(super) fn survey_answered<'a>(
+    answered: &wire::SurveyAnswered<'a>,
+    event: Identity,
+    names: &Names,
+) -> Option<Decoded<'a>> {
     let context = SurveyContext {
-        kind: survey_kind(answered.kind())?,
-        scale: answered.scale.map(scale),
-        about: about(SubjectKind::Survey, &answered.survey, event, &answered.conversation, names),
-        agent: names.symbol_if_set(&answered.agent),
+        kind: survey_kind(known(answered.kind))?,
+        scale: answered.scale.as_ref().map(scale),
+        about: about(SubjectKind::Survey, answered.survey, event, answered.conversation),
+        agent: names.symbol_if_set(answered.agent),
     };
-    let payload = Payload::SurveyAnswered { context, score: answered.score?, revision: answered.revision };
+    let payload =
+        Payload::SurveyAnswered { context: Box::new(context), score: answered.score?, revision: answered.revision };
     Some((SubjectKind::Survey, answered.survey, payload))
 }
 
-pub(super) fn review_posted(review: v1::ReviewPosted, event: Identity, names: &Names) -> Option<Decoded> {
+pub(super) fn review_posted<'a>(
+    review: &wire::ReviewPosted<'a>,
+    event: Identity,
+    names: &Names,
+) -> Option<Decoded<'a>> {
     let payload = Payload::ReviewPosted {
-        platform: names.symbol_if_set(&review.platform),
+        platform: names.symbol_if_set(review.platform),
         rating: review.rating?,
-        scale: review.scale.map_or(Scale { lowest: 1, highest: 5 }, scale),
-        about: about(SubjectKind::Review, &review.review, event, &review.conversation, names),
+        scale: review.scale.as_ref().map_or(Scale { lowest: 1, highest: 5 }, scale),
+        about: about(SubjectKind::Review, review.review, event, review.conversation),
         revision: review.revision,
     };
     Some((SubjectKind::Review, review.review, payload))
 }
 
-pub(super) fn task_changed(changed: v1::TaskStatusChanged, names: &Names) -> Option<Decoded> {
-    let status = match changed.status() {
+pub(super) fn task_changed<'a>(changed: &wire::TaskStatusChanged<'a>, names: &Names) -> Option<Decoded<'a>> {
+    let status = match known(changed.status) {
         v1::TaskStatus::Unspecified => return None,
         v1::TaskStatus::Assigned => TaskStatus::Assigned,
         v1::TaskStatus::Completed => TaskStatus::Completed,
         v1::TaskStatus::Cancelled => TaskStatus::Cancelled,
     };
-    let payload = Payload::TaskChanged { assignee: names.symbol_if_set(&changed.assignee), status };
+    let payload = Payload::TaskChanged { assignee: names.symbol_if_set(changed.assignee), status };
     Some((SubjectKind::Task, changed.task, payload))
 }
 
-pub(super) fn lifecycle(lifecycle: v1::CustomerLifecycle, event: Identity, names: &Names) -> Option<Decoded> {
+pub(super) fn lifecycle<'a>(
+    lifecycle: &wire::CustomerLifecycle<'a>,
+    event: Identity,
+    names: &Names,
+) -> Option<Decoded<'a>> {
     let payload = Payload::Lifecycle {
-        kind: lifecycle_kind(lifecycle.kind())?,
-        reference: names.symbol_if_set(&lifecycle.reference),
-        about: about(SubjectKind::Customer, &lifecycle.customer, event, &lifecycle.conversation, names),
+        kind: lifecycle_kind(known(lifecycle.kind))?,
+        reference: names.symbol_if_set(lifecycle.reference),
+        about: about(SubjectKind::Customer, lifecycle.customer, event, lifecycle.conversation),
     };
     Some((SubjectKind::Customer, lifecycle.customer, payload))
 }
 
-pub(super) fn session_ended(ended: v1::SelfserviceEnded) -> Decoded {
-    let outcome = match ended.outcome() {
+pub(super) fn session_ended<'a>(ended: &wire::SelfserviceEnded<'a>) -> Decoded<'a> {
+    let outcome = match known(ended.outcome) {
         v1::SelfserviceOutcome::Unspecified | v1::SelfserviceOutcome::Unknown => SessionOutcome::Unknown,
         v1::SelfserviceOutcome::Resolved => SessionOutcome::Resolved,
         v1::SelfserviceOutcome::Escalated => SessionOutcome::Escalated,
         v1::SelfserviceOutcome::Abandoned => SessionOutcome::Abandoned,
     };
-    let customer = (!ended.customer.is_empty()).then(|| ended.customer.as_str().into());
+    let customer = (!ended.customer.is_empty()).then(|| ended.customer.into());
     (SubjectKind::Session, ended.session, Payload::SessionEnded { customer, outcome })
 }
 
 /// A cost is an event of the conversation, or of the team, it was spent on.
-pub(super) fn cost(recorded: v1::CostRecorded, names: &Names) -> Option<Decoded> {
-    let amount = recorded.amount?;
-    let payload = Payload::Cost { currency: names.symbol(&amount.currency), micros: amount.amount_micros };
+pub(super) fn cost<'a>(recorded: &wire::CostRecorded<'a>, names: &Names) -> Option<Decoded<'a>> {
+    let amount = recorded.amount.as_ref()?;
+    let payload = Payload::Cost { currency: names.symbol(amount.currency), micros: amount.amount_micros };
     Some(if recorded.conversation.is_empty() {
         (SubjectKind::Team, recorded.team, payload)
     } else {
@@ -120,7 +132,7 @@ pub(super) fn cost(recorded: v1::CostRecorded, names: &Names) -> Option<Decoded>
     })
 }
 
-pub(super) fn scale(scale: v1::Scale) -> Scale {
+fn scale(scale: &wire::Scale) -> Scale {
     Scale { lowest: scale.lowest, highest: scale.highest }
 }
 

@@ -1,0 +1,261 @@
+//! The log into memory: what a node does when it starts with nothing but its log.
+//!
+//! Two partitions on two threads, from the bytes of blocks as the log holds them to figures that can be asked for. The CPU
+//! seconds a million events, printed after each, repeat better than the time.
+
+#[expect(dead_code, reason = "its random numbers are for the benches that make up their own events")]
+mod workload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use deskpulse_aggregation::decode;
+use deskpulse_cli::generate::Week;
+use deskpulse_core::fact::Measure;
+use deskpulse_core::grid::{ColumnKey, Range};
+use deskpulse_core::partition::{Partition, Place};
+use deskpulse_core::series::Names;
+use deskpulse_core::subject::{SubjectKind, SubjectRef, route};
+use deskpulse_core::time::Timestamp;
+use deskpulse_core::timeline::Added;
+use deskpulse_proto::v1::event::Payload;
+use deskpulse_proto::v1::{Event, EventBlock};
+use prost::Message;
+use workload::{SEED, sized};
+
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const WEEK_START: jiff::Timestamp = jiff::Timestamp::constant(1_767_571_200, 0);
+const BATCH: usize = 1_000;
+const PARTITIONS: u32 = 2;
+
+/// The blocks of each partition.
+type Log = [Vec<Vec<u8>>; PARTITIONS as usize];
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    let conversations = sized(50_000, 200);
+    let events: Vec<Event> = Week { seed: SEED, start: WEEK_START, conversations }.events().collect();
+    let log = log(&events);
+    assert_eq!(shown(&replay(&log)), counted(&events));
+
+    let count = events.len();
+    let bytes: usize = log.iter().flatten().map(Vec::len).sum();
+    println!("{count} events of {} bytes each", bytes / count);
+    drop(events);
+    decoding(&mut criterion, &log, count);
+    replaying(&mut criterion, &log, count);
+    criterion.final_summary();
+}
+
+fn decoding(criterion: &mut Criterion, log: &Log, count: usize) {
+    let mut group = criterion.benchmark_group("decode an event");
+    group.throughput(Throughput::Elements(count as u64));
+    let mut cpu = Cpu::default();
+    let one_by_one = || log.iter().flatten();
+    group.bench_function("floor: read the bytes and checksum them", |bencher| {
+        bencher.iter_custom(|times| {
+            cpu.time(times, || one_by_one().fold(0, |sum, block| crc32c::crc32c_append(sum, block)))
+        });
+    });
+    cpu.print(count);
+    group.bench_function("ours: to arrivals", |bencher| {
+        let names = Names::default();
+        bencher.iter_custom(|times| {
+            cpu.time(times, || {
+                for block in one_by_one() {
+                    std::hint::black_box(decode::block(block, &names).expect("it was encoded here"));
+                }
+            })
+        });
+    });
+    cpu.print(count);
+    group.bench_function("peer: prost, to messages", |bencher| {
+        bencher.iter_custom(|times| {
+            cpu.time(times, || {
+                for block in one_by_one() {
+                    std::hint::black_box(EventBlock::decode(block.as_slice()).expect("it was encoded here"));
+                }
+            })
+        });
+    });
+    cpu.print(count);
+    group.finish();
+}
+
+fn replaying(criterion: &mut Criterion, log: &Log, count: usize) {
+    let mut group = criterion.benchmark_group("replay an event");
+    group.throughput(Throughput::Elements(count as u64));
+    let mut cpu = Cpu::default();
+    group.bench_function("floor: read the bytes and checksum them", |bencher| {
+        bencher.iter_custom(|times| cpu.time(times, || on_two_threads(log, |_, blocks| checksum(blocks))));
+    });
+    cpu.print(count);
+    group.bench_function("ours", |bencher| {
+        bencher.iter_custom(|times| cpu.time(times, || replay(log)));
+    });
+    cpu.print(count);
+    group.bench_function("control: one partition after the other", |bencher| {
+        bencher.iter_custom(|times| {
+            cpu.time(times, || {
+                let names = Arc::new(Names::default());
+                (0..).zip(log).map(|(number, blocks)| follow(&names, number, blocks)).collect::<Vec<_>>()
+            })
+        });
+    });
+    cpu.print(count);
+    group.finish();
+}
+
+fn checksum(blocks: &[Vec<u8>]) -> u32 {
+    blocks.iter().fold(0, |sum, block| crc32c::crc32c_append(sum, block))
+}
+
+fn replay(log: &Log) -> Vec<(Arc<Names>, Partition)> {
+    let names = Arc::new(Names::default());
+    let partitions = on_two_threads(log, |number, blocks| follow(&names, number, blocks));
+    partitions.into_iter().map(|partition| (Arc::clone(&names), partition)).collect()
+}
+
+/// Applies a partition's blocks, as the service does while it replays.
+fn follow(names: &Arc<Names>, number: u32, blocks: &[Vec<u8>]) -> Partition {
+    let mut partition = Partition::new(Arc::clone(names), Place { number, of: PARTITIONS });
+    for bytes in blocks {
+        let decoded = decode::block(bytes, names).expect("it was encoded here");
+        let latest = decoded.block.arrivals.iter().map(|arrival| arrival.event.time).max();
+        let (added, letters) = partition.apply(decoded.block, latest.unwrap_or(Timestamp::MIN));
+        assert!(letters.is_empty() && added.iter().all(|added| matches!(added, Added::Last | Added::Within)));
+    }
+    partition
+}
+
+fn on_two_threads<T: Send>(log: &Log, work: impl Fn(u32, &[Vec<u8>]) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..).zip(log).map(|(number, blocks)| scope.spawn(move || work(number, blocks))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
+
+/// The blocks that ingest would write of batches of [`BATCH`] events.
+fn log(events: &[Event]) -> Log {
+    let mut log = Log::default();
+    for batch in events.chunks(BATCH) {
+        let mut blocks: [EventBlock; PARTITIONS as usize] = Default::default();
+        for event in batch {
+            let id = conversation(event);
+            let subject = SubjectRef { kind: SubjectKind::Conversation, id };
+            blocks[route(&event.tenant, subject, PARTITIONS) as usize].events.push(event.clone());
+        }
+        for (partition, block) in log.iter_mut().zip(blocks).filter(|(_, block)| !block.events.is_empty()) {
+            partition.push(block.encode_to_vec());
+        }
+    }
+    log
+}
+
+fn conversation(event: &Event) -> &str {
+    match event.payload.as_ref().expect("a payload") {
+        Payload::ConversationOpened(opened) => &opened.conversation,
+        Payload::ConversationStatusChanged(changed) => &changed.conversation,
+        Payload::ConversationAssigned(assigned) => &assigned.conversation,
+        Payload::ConversationUpdated(updated) => &updated.conversation,
+        Payload::MessageCreated(message) => &message.conversation,
+        Payload::MessageSentimentScored(scored) => &scored.conversation,
+        _ => unreachable!("the week tells of conversations only"),
+    }
+}
+
+/// Openings and public messages, by day.
+type Counts = BTreeMap<(Measure, i64), u64>;
+
+fn shown(partitions: &[(Arc<Names>, Partition)]) -> Counts {
+    let mut counts = Counts::new();
+    for (names, partition) in partitions {
+        let tenant = names.find_symbol("demo").expect("it has events");
+        let view = partition.reader().view();
+        let all = Range { from_inclusive: 0, to_exclusive: i64::MAX };
+        for measure in [
+            Measure::Opened,
+            Measure::MessageReceived,
+            Measure::MessageSent,
+            Measure::BotMessage,
+            Measure::AutomatedMessage,
+        ] {
+            view.standing(tenant, ColumnKey::of(measure), all, |fact| {
+                let measure = if measure == Measure::Opened { measure } else { Measure::MessageReceived };
+                *counts.entry((measure, day(fact.at_ms))).or_default() += 1;
+            });
+        }
+    }
+    counts
+}
+
+fn counted(events: &[Event]) -> Counts {
+    let mut counts = Counts::new();
+    for event in events {
+        let measure = match &event.payload {
+            Some(Payload::ConversationOpened(_)) => Measure::Opened,
+            Some(Payload::MessageCreated(message))
+                if message.visibility() != deskpulse_proto::v1::Visibility::Private =>
+            {
+                Measure::MessageReceived
+            }
+            _ => continue,
+        };
+        let time = event.time.as_ref().expect("a time");
+        *counts.entry((measure, day(time.seconds * 1_000))).or_default() += 1;
+    }
+    counts
+}
+
+fn day(ms: i64) -> i64 {
+    ms.div_euclid(24 * 60 * 60 * 1_000)
+}
+
+/// The CPU seconds that each run of a bench took.
+#[derive(Default)]
+struct Cpu(Vec<f64>);
+
+impl Cpu {
+    /// Does something a number of times; what it gives is dropped off the clock.
+    fn time<T>(&mut self, times: u64, mut work: impl FnMut() -> T) -> Duration {
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..times {
+            let (begun, before) = (Instant::now(), cpu_seconds());
+            let result = std::hint::black_box(work());
+            elapsed += begun.elapsed();
+            self.0.push(cpu_seconds() - before);
+            drop(result);
+        }
+        elapsed
+    }
+
+    /// Prints the CPU seconds a million events, and begins anew.
+    fn print(&mut self, count: usize) {
+        let mut seconds = std::mem::take(&mut self.0);
+        seconds.sort_by(f64::total_cmp);
+        if let (Some(least), Some(median)) = (seconds.first(), seconds.get(seconds.len() / 2)) {
+            let a_million = |seconds: &f64| seconds * 1e6 / count as f64;
+            println!("{:.2} CPU seconds a million events, at best {:.2}", a_million(median), a_million(least));
+        }
+    }
+}
+
+/// User and system time of this process so far; 0 where there is no `/proc`.
+fn cpu_seconds() -> f64 {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
+    // The second field is a name in parentheses; after it, utime and stime are the 12th and 13th, in 1/100 s.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks = |field: usize| fields.split(' ').nth(field).and_then(|ticks| ticks.parse::<f64>().ok());
+    ticks(11).zip(ticks(12)).map_or(0.0, |(user, system)| (user + system) / 100.0)
+}
