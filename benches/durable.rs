@@ -52,25 +52,29 @@ fn append(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("append");
     group.throughput(Throughput::Elements(EVENTS_A_BLOCK));
+    // Bytes that are on the disk already need no journal commit, only the data's way to the device.
+    let written = Ring::new(sized(1_024, 16));
     group.bench_function("floor: std overwrites a written file", |bencher| {
-        // Bytes that are on the disk already need no journal commit, only the data's way to the device.
-        Ring::new(sized(1_024, 2)).append_and_sync(bencher, &block, 1);
+        written.append_and_sync(bencher, &block, 1);
     });
     group.bench_function("floor: the same, 16 blocks a sync", |bencher| {
-        Ring::new(sized(1_024, 16)).append_and_sync(bencher, &block, PRODUCERS);
+        written.append_and_sync(bencher, &block, PRODUCERS);
     });
+    drop(written);
     group.bench_function("peer: std grows a file", |bencher| Ring::new(0).append_and_sync(bencher, &block, 1));
     group.bench_function("peer: the same, 16 blocks a sync", |bencher| {
         Ring::new(0).append_and_sync(bencher, &block, PRODUCERS);
     });
+    // A log in its stride: its segments have their full size and are written again.
+    let log = Log::open();
+    runtime.block_on(log.append_from(PRODUCERS, &block, sized(4_000, 16)));
     group.bench_function("ours, 1 producer", |bencher| {
-        let log = Log::open();
         bencher.iter_custom(|appends| runtime.block_on(log.append_from(1, &block, appends)));
     });
     group.bench_function("ours, 16 producers", |bencher| {
-        let log = Log::open();
         bencher.iter_custom(|appends| runtime.block_on(log.append_from(PRODUCERS, &block, appends)));
     });
+    drop(log);
     group.throughput(Throughput::Elements(1));
     group.bench_function("control: one event an append", |bencher| {
         let log = Log::open();

@@ -74,6 +74,14 @@ mod tests {
             Ok(Position::START)
         }
 
+        fn first(&self, _: PartitionId) -> Result<Position, LogError> {
+            Ok(Position::START.next())
+        }
+
+        async fn truncate_below(&self, _: Vec<(PartitionId, Position)>) -> Result<(), LogError> {
+            Ok(())
+        }
+
         fn read(&self, _: PartitionId, _: Position) -> Result<Self::Reader, LogError> {
             Ok(Nothing)
         }
