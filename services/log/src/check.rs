@@ -159,6 +159,8 @@ struct Found {
     next_sequence: Option<u64>,
     /// Each partition's first block and the one after its last.
     ranges: BTreeMap<PartitionId, (Position, Position)>,
+    /// Where the frames of a segment as written end, as far as they are sound.
+    end: u64,
     blocks: u64,
     payload_bytes: u64,
     lost: BTreeMap<PartitionId, u64>,
@@ -357,6 +359,7 @@ impl<'a> Survey<'a> {
             found.damage.push(Damage { file: file.clone(), offset: offset as u64, bytes: at as u64, reason });
             offset += at;
         }
+        found.end = offset as u64;
         Ok(found)
     }
 
@@ -386,6 +389,7 @@ impl<'a> Survey<'a> {
     fn check_sequence(&mut self) {
         let mut sequence = self.first.sequence;
         let last_used = self.last_used();
+        let mut before: Option<&mut Found> = None;
         for (number, found) in &mut self.segments {
             let used = last_used.is_some_and(|last| *number <= last);
             let file = self.folder.file(Kind::Raw, *number);
@@ -395,13 +399,31 @@ impl<'a> Survey<'a> {
             } else if let Some(first) =
                 found.first_sequence.filter(|first| *first != sequence && found.damage.is_empty())
             {
-                let reason = format!("frame {sequence} is missing, the segment begins with {first}");
-                found.damage.push(Damage { file, offset: SEGMENT_HEADER, bytes: 0, reason });
+                let reason = format!("frame {sequence} is missing, segment {number} begins with {first}");
+                match before.as_deref_mut() {
+                    // What is missing stood at its end.
+                    Some(Found { file: Some((file, SegmentForm::Raw, bytes)), end, damage, .. })
+                        if first > sequence =>
+                    {
+                        let bytes = bytes.saturating_sub(*end);
+                        damage.push(Damage { file: file.clone(), offset: *end, bytes, reason });
+                    }
+                    // It is put in order up to where this one begins.
+                    Some(Found { damage, .. }) if !damage.is_empty() => {}
+                    Some(_) | None => found.damage.push(Damage { file, offset: SEGMENT_HEADER, bytes: 0, reason }),
+                }
             } else if used && found.first_sequence.is_none() && found.damage.is_empty() {
                 let reason = "it has no sound frame, yet a later segment has".to_owned();
-                found.damage.push(Damage { file, offset: SEGMENT_HEADER, bytes: 0, reason });
+                let bytes = found.file.as_ref().map_or(0, |(_, _, bytes)| *bytes);
+                found.damage.push(Damage {
+                    file,
+                    offset: SEGMENT_HEADER,
+                    bytes: bytes - SEGMENT_HEADER.min(bytes),
+                    reason,
+                });
             }
             sequence = found.next_sequence.unwrap_or(sequence);
+            before = Some(found);
         }
     }
 

@@ -109,15 +109,8 @@ impl Keeper {
 
     /// Does what is most urgent; waits when nothing is.
     fn work(&mut self) -> Result<(), Stop> {
-        if let Some(Truncation { needed, answer }) = self.truncations.pop_front() {
-            // Whoever asked may have gone.
-            let truncated = self.truncate(&needed);
-            let uncertain = truncated.as_ref().is_err_and(names_are_uncertain);
-            let _ = answer.send(truncated);
-            if uncertain {
-                return Err(self.fail());
-            }
-        } else if let Some(summary) = self.next_to_seal() {
+        self.answer_truncations()?;
+        if let Some(summary) = self.next_to_seal() {
             let number = summary.number;
             match self.seal(&summary) {
                 Err(Stop::Closed) => return Err(Stop::Closed),
@@ -145,6 +138,19 @@ impl Keeper {
             return self.wait(until);
         }
         self.wait(Instant::now())
+    }
+
+    fn answer_truncations(&mut self) -> Result<(), Stop> {
+        while let Some(Truncation { needed, answer }) = self.truncations.pop_front() {
+            let truncated = self.truncate(&needed);
+            let uncertain = truncated.as_ref().is_err_and(names_are_uncertain);
+            // Whoever asked may have gone.
+            let _ = answer.send(truncated);
+            if uncertain {
+                return Err(self.fail());
+            }
+        }
+        Ok(())
     }
 
     fn next_to_seal(&mut self) -> Option<Summary> {
@@ -183,8 +189,9 @@ impl Keeper {
         self.syncs = syncs;
         let until = Instant::now() + pause;
         loop {
-            // Ends early when an errand came, which will be done later.
+            // Ends early when an errand came. Room is given back at once, the rest is done later.
             self.wait(until)?;
+            self.answer_truncations()?;
             let now = Instant::now();
             if now >= until {
                 return Ok(now);
@@ -238,6 +245,8 @@ impl Keeper {
             return Ok(());
         };
         let mut window = Window::open(&shared, &entry)?;
+        // Only this thread lets the file be written again, and looks after each pause whether it did.
+        drop(entry);
         let mut frames = Vec::new();
         let mut offset = SEGMENT_HEADER;
         while offset < summary.end {
@@ -252,12 +261,16 @@ impl Keeper {
             let payload = window.payload(offset, &header)?;
             if sealed.add(header.partition, header.position, Some(&payload))? {
                 since = self.pause(since)?;
+                if shared.catalog.get(summary.number).is_none() {
+                    // It was removed meanwhile.
+                    folder.temporary(&folder.file(Kind::Sealed, summary.number))?;
+                    return Ok(());
+                }
             }
         }
         sealed.finish()?;
         drop(window);
         let number = summary.number;
-        drop(entry);
         let old = shared.catalog.replace(Entry::finished(Form::Sealed, summary));
         folder.remove_if_there(&folder.file(Kind::Index, number))?;
         if let Some(old) = old {

@@ -324,9 +324,13 @@ impl Sealed {
     }
 }
 
-/// Unpacks a chunk out of the bytes of a file whose footer is bad; `None` when it is damaged.
+/// Unpacks a chunk out of the bytes of a file; `None` when it is damaged.
 pub(crate) fn unpack_from(bytes: &[u8], chunk: &Chunk, salt: Salt) -> Option<Blocks> {
-    let at = usize::try_from(chunk.at).ok()? + CHUNK_HEADER;
+    let at = usize::try_from(chunk.at).ok()?;
+    if Chunk::decode(bytes.get(at..)?, chunk.at, salt)? != *chunk {
+        return None;
+    }
+    let at = at + CHUNK_HEADER;
     let packed = bytes.get(at..at.checked_add(chunk.packed_bytes as usize)?)?;
     if salt.crc(packed) != chunk.crc {
         return None;

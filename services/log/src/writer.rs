@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, PoisonError};
 use std::{fmt, io};
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog::{Catalog, Entry};
@@ -362,6 +363,11 @@ impl Drop for Writer {
         });
         for tail in &self.shared.tails {
             tail.send_modify(|tail| tail.open = false);
+        }
+        // A message that is being sent just now would stay in the queue unanswered: it is waited for, a few instructions.
+        self.queue.close();
+        while !matches!(self.queue.try_recv(), Err(TryRecvError::Disconnected)) {
+            std::thread::yield_now();
         }
     }
 }

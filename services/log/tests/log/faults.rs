@@ -121,14 +121,12 @@ async fn produce(log: EmbeddedLog, known: Shared, seed: u64, task: u64) {
 /// Reads everything and compares; what was unanswered and is there counts as acknowledged from now on. Gives up when a fault
 /// comes in its way.
 async fn check(log: &EmbeddedLog, known: &Shared) -> Result<(), LogError> {
-    let mut known = known.lock().expect("nobody panicked");
     let mut found = BTreeMap::new();
+    let mut firsts = Vec::new();
     for partition in 0..PARTITIONS {
         let id = PartitionId(partition);
         let first = log.first(id).expect("exists").0;
         let head = log.head(id).expect("exists").0;
-        let needed = known.needed.get(&partition).copied().unwrap_or_default();
-        assert!(first <= needed.max(1), "partition {partition} begins at {first}, yet {needed} is needed");
         if first > 1 {
             let removed = log.read(id, Position(first - 1)).expect_err("it was removed");
             assert!(matches!(removed, LogError::Removed { first: named, .. } if named.0 == first));
@@ -142,6 +140,12 @@ async fn check(log: &EmbeddedLog, known: &Shared) -> Result<(), LogError> {
             assert_eq!(block.position.0, position);
             found.insert((partition, position), block.payload.to_vec());
         }
+        firsts.push((partition, first));
+    }
+    let mut known = known.lock().expect("nobody panicked");
+    for (partition, first) in firsts {
+        let needed = known.needed.get(&partition).copied().unwrap_or_default();
+        assert!(first <= needed.max(1), "partition {partition} begins at {first}, yet {needed} is needed");
         for (position, payload) in known.acknowledged.range((partition, first)..=(partition, u64::MAX)) {
             assert_eq!(found.get(position), Some(payload), "an acknowledged block is lost");
         }
@@ -187,7 +191,7 @@ async fn lives(seed: u64, faults: &[(u64, u64, Fault)], count: &mut Count) {
         }
         count.faults += u64::from(disk.operations() > begin + at);
         // Sometimes only the process ends, so that what the next one reads is not what the disk has.
-        if *fault != Fault::Crash && seed % 2 == 0 {
+        if *fault != Fault::Crash && seed.is_multiple_of(2) {
             disk.end_process();
         } else {
             disk.restart();
@@ -195,7 +199,9 @@ async fn lives(seed: u64, faults: &[(u64, u64, Fault)], count: &mut Count) {
     }
     // What an opened log shows must survive, even if its bytes were only in memory before.
     for _ in 0..2 {
-        let log = open(&disk, &known).unwrap_or_else(|error| panic!("seed {seed}, {faults:?}: {error:?}"));
+        let opened = open(&disk, &known);
+        assert!(opened.is_ok(), "seed {seed}, {faults:?}: {opened:?}");
+        let log = opened.expect("just asserted");
         check(&log, &known).await.expect("no fault is left");
         disk.crash();
         drop(log);

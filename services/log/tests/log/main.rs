@@ -2,7 +2,9 @@
 
 mod appending;
 mod faults;
+mod golden;
 mod recovery;
+mod repairing;
 mod replay;
 mod verdicts;
 
