@@ -131,7 +131,8 @@ fn follow(names: &Arc<Names>, number: u32, blocks: &[Vec<u8>]) -> Partition {
     for bytes in blocks {
         let decoded = decode::block(bytes, names).expect("it was encoded here");
         let latest = decoded.block.arrivals.iter().map(|arrival| arrival.event.time).max();
-        let (added, letters) = partition.apply(decoded.block, latest.unwrap_or(Timestamp::MIN));
+        let (added, letters) =
+            partition.apply(decoded.block, latest.unwrap_or(Timestamp::MIN)).expect("nothing is put away");
         assert!(letters.is_empty() && added.iter().all(|added| matches!(added, Added::Last | Added::Within)));
     }
     partition
@@ -194,7 +195,8 @@ fn shown(partitions: &[(Arc<Names>, Partition)]) -> Counts {
             view.standing(tenant, ColumnKey::of(measure), all, |fact| {
                 let measure = if measure == Measure::Opened { measure } else { Measure::MessageReceived };
                 *counts.entry((measure, day(fact.at_ms))).or_default() += 1;
-            });
+            })
+            .expect("readable");
         }
     }
     counts

@@ -1,8 +1,9 @@
 //! The lock-free store of facts: one writer, any number of readers, nobody waits for anybody.
 //!
-//! Facts are kept in append-only columns, one for each tenant, quarter hour, [`Measure`], anchor and clock. A fact is three atomic words
+//! Facts are kept in append-only columns, one for each tenant, day, [`Measure`], anchor and clock. A fact is three atomic words
 //! that its only writer stores once; a column's length is published with a release store. Nothing ever moves, so readers
-//! never meet freed memory.
+//! never meet freed memory. A column is cut into chunks that know the instants they span, so that a short range skips most of a
+//! day; most tenants have few facts a day in most columns, and then a column is small.
 //!
 //! Each fact knows the *epoch* (the block of the log) that brought it. A [`View`] reads at one epoch and skips what came
 //! later, so every question is answered as of a block boundary, however fast the writer goes on.
@@ -14,30 +15,39 @@
 mod chunk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, Change, Key, Kind, Parts, Unreadable, decode, encode};
 use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
-use crate::series::{SeriesId, Symbol};
+use crate::series::{AppendList, SeriesId, Symbol};
 use crate::time::Timestamp;
 
 use chunk::{ChunkRef, Facts};
 
-/// A quarter hour: every time zone's day boundary is a multiple of it. Facts keep their exact instant within it.
-const SLOT_MS: i64 = 15 * 60 * 1_000;
-const SLOTS_A_DAY: usize = 96;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// The facts of a column's first chunk; each further chunk holds as many as all before it.
+/// The facts of a column's first chunk; each further chunk holds twice as many, up to the most.
 const FIRST_CHUNK: usize = 4;
-/// How the word `when` is cut: 20 bits for the instant within the slot, one for the weight, the rest for the epoch.
-const OFFSET_BITS: u32 = 20;
-const MINUS_BIT: u64 = 1 << OFFSET_BITS;
+const MOST_IN_CHUNK: usize = 1_024;
+/// How many chunks a column has place for by itself, and how many facts these hold.
+const NEAR: usize = 4;
+const NEAR_FACTS: usize = FIRST_CHUNK * ((1 << NEAR) - 1);
+/// The facts of the first chunk beyond; how many chunks there are until they have [`MOST_IN_CHUNK`], and the facts of these.
+const FIRST_FAR: usize = FIRST_CHUNK << NEAR;
+const GROWING: usize = (MOST_IN_CHUNK / FIRST_FAR).ilog2() as usize;
+const GROWING_FACTS: usize = FIRST_FAR * ((1 << GROWING) - 1);
+/// How the word `when` is cut: 27 bits for the instant within the day, one for the weight, the rest for the epoch.
+const INSTANT_BITS: u32 = 27;
+const MINUS_BIT: u64 = 1 << INSTANT_BITS;
+const EPOCH_SHIFT: u32 = INSTANT_BITS + 1;
+/// A partition's process ends before it reaches this block: at a hundred a second, after 21 years.
+const MOST_EPOCHS: u64 = 1 << (u64::BITS - EPOCH_SHIFT);
 /// So many chunks of about one size are made into one.
 const MERGE: usize = 8;
 /// The most facts in a chunk as it is first written; a merged one holds a few times as many, about ten bytes each.
@@ -63,56 +73,91 @@ struct Cell {
 
 #[derive(Debug)]
 struct Chunk {
+    /// The first and the last instant within the day of its facts.
+    first_ms: AtomicU32,
+    last_ms: AtomicU32,
     cells: Box<[Cell]>,
-    next: OnceLock<Box<Self>>,
 }
 
 impl Chunk {
     fn new(capacity: usize) -> Self {
-        Self { cells: (0..capacity).map(|_| Cell::default()).collect(), next: OnceLock::new() }
+        let cells = (0..capacity).map(|_| Cell::default()).collect();
+        Self { first_ms: AtomicU32::new(u32::MAX), last_ms: AtomicU32::new(0), cells }
+    }
+
+    fn bytes(capacity: usize) -> usize {
+        size_of::<Self>() + capacity * size_of::<Cell>()
     }
 }
 
 #[derive(Debug)]
 struct Column {
-    first: Chunk,
+    near: [OnceLock<Box<Chunk>>; NEAR],
+    far: OnceLock<Box<AppendList<Chunk>>>,
     len: AtomicUsize,
     /// How many facts have weight -1.
     minus: AtomicUsize,
-    /// How many facts have been put away. Only the writer looks at it.
+    /// How many facts have been put away. Only one thread at a time looks at it.
     put_away: AtomicUsize,
 }
 
 impl Column {
     fn new() -> Self {
         Self {
-            first: Chunk::new(FIRST_CHUNK),
+            near: [const { OnceLock::new() }; NEAR],
+            far: OnceLock::new(),
             len: AtomicUsize::new(0),
             minus: AtomicUsize::new(0),
             put_away: AtomicUsize::new(0),
         }
     }
 
-    /// Adds a fact; returns how many bytes of memory that took anew.
-    fn push(&self, fact: &StoredFact, slot_ms: i64, epoch: u64) -> usize {
-        let len = self.len.load(Ordering::Relaxed);
-        let mut within = len;
-        let mut chunk = &self.first;
-        let mut grown = 0;
-        while within >= chunk.cells.len() {
-            within -= chunk.cells.len();
-            let capacity = (len - within).max(FIRST_CHUNK);
-            chunk = chunk.next.get_or_init(|| {
-                grown = size_of::<Chunk>() + capacity * size_of::<Cell>();
-                Box::new(Chunk::new(capacity))
+    /// The chunk of a fact and its place there; adds to `grown` what memory that took anew.
+    fn place(&self, fact: usize, grown: &mut usize) -> Option<(&Chunk, usize)> {
+        let Some(beyond) = fact.checked_sub(NEAR_FACTS) else {
+            let number = (fact / FIRST_CHUNK + 1).ilog2() as usize;
+            let chunk = self.near[number].get_or_init(|| {
+                *grown += Chunk::bytes(FIRST_CHUNK << number);
+                Box::new(Chunk::new(FIRST_CHUNK << number))
             });
+            return Some((chunk, fact - FIRST_CHUNK * ((1 << number) - 1)));
+        };
+        let far = self.far.get_or_init(|| {
+            *grown += size_of::<AppendList<Chunk>>();
+            Box::new(AppendList::new())
+        });
+        let (number, within, capacity) = match beyond.checked_sub(GROWING_FACTS) {
+            None => {
+                let number = (beyond / FIRST_FAR + 1).ilog2() as usize;
+                (number, beyond - FIRST_FAR * ((1 << number) - 1), FIRST_FAR << number)
+            }
+            Some(steady) => (GROWING + steady / MOST_IN_CHUNK, steady % MOST_IN_CHUNK, MOST_IN_CHUNK),
+        };
+        let number = u32::try_from(number).expect("fewer than 2^32 chunks");
+        if within == 0 {
+            *grown += Chunk::bytes(capacity);
+            far.set(number, Chunk::new(capacity));
         }
+        Some((far.get(number)?, within))
+    }
+
+    /// Adds a fact; returns how many bytes of memory that took anew.
+    fn push(&self, fact: &StoredFact, day_ms: i64, epoch: u64) -> usize {
+        let len = self.len.load(Ordering::Relaxed);
+        let mut grown = 0;
+        let Some((chunk, within)) = self.place(len, &mut grown) else { return 0 };
         let minus = if fact.weight == Weight::Minus { MINUS_BIT } else { 0 };
-        let offset_ms = (fact.at_ms - slot_ms).cast_unsigned();
+        let instant = u32::try_from(fact.at_ms - day_ms).expect("within a day");
         let cell = &chunk.cells[within];
         cell.series_and_subject.store(u64::from(fact.series.0) << 32 | u64::from(fact.subject.0), Ordering::Relaxed);
-        cell.when.store(offset_ms | minus | epoch << (OFFSET_BITS + 1), Ordering::Relaxed);
+        cell.when.store(u64::from(instant) | minus | epoch << EPOCH_SHIFT, Ordering::Relaxed);
         cell.value.store(fact.value, Ordering::Relaxed);
+        if instant < chunk.first_ms.load(Ordering::Relaxed) {
+            chunk.first_ms.store(instant, Ordering::Relaxed);
+        }
+        if instant > chunk.last_ms.load(Ordering::Relaxed) {
+            chunk.last_ms.store(instant, Ordering::Relaxed);
+        }
         if minus != 0 {
             self.minus.store(self.minus.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
@@ -120,34 +165,56 @@ impl Column {
         grown
     }
 
-    /// The facts up to an epoch with their epochs, in the order they came; `slot_ms` is where the column begins.
-    fn facts(&self, slot_ms: i64, epoch: u64) -> impl Iterator<Item = (u64, StoredFact)> {
+    /// The chunks with the numbers of the first fact in each, as far as there are so many facts.
+    fn chunks(&self, len: usize) -> impl Iterator<Item = (usize, &Chunk)> {
+        let near = self.near.iter().map_while(OnceLock::get).map(Box::as_ref);
+        let far = self.far.get().into_iter().flat_map(|far| (0..).map_while(|number| far.get(number)));
+        let mut begin = 0;
+        near.chain(far)
+            .map(move |chunk| {
+                let first = begin;
+                begin += chunk.cells.len();
+                (first, chunk)
+            })
+            .take_while(move |(first, _)| *first < len)
+    }
+
+    /// The facts up to an epoch with their epochs, in the order they came, without chunks that lie outside of a range; `day_ms` is
+    /// where the day begins.
+    fn facts(&self, day_ms: i64, epoch: u64, range: Range) -> impl Iterator<Item = (u64, StoredFact)> {
         let len = self.len.load(Ordering::Acquire);
-        let chunks = std::iter::successors(Some(&self.first), |chunk| chunk.next.get().map(Box::as_ref));
-        chunks.flat_map(|chunk| &chunk.cells).take(len).map_while(move |cell| {
-            let when = cell.when.load(Ordering::Relaxed);
-            let came = when >> (OFFSET_BITS + 1);
-            if came > epoch {
-                return None;
-            }
-            let series_and_subject = cell.series_and_subject.load(Ordering::Relaxed);
-            let offset_ms = (when & (MINUS_BIT - 1)).cast_signed();
-            #[expect(clippy::cast_possible_truncation, reason = "two numbers of 32 bits are packed in one of 64")]
-            let (series, subject) = ((series_and_subject >> 32) as u32, series_and_subject as u32);
-            let fact = StoredFact {
-                at_ms: slot_ms + offset_ms,
-                series: SeriesId(series),
-                subject: SubjectNumber(subject),
-                value: cell.value.load(Ordering::Relaxed),
-                weight: if when & MINUS_BIT == 0 { Weight::Plus } else { Weight::Minus },
-            };
-            Some((came, fact))
+        let is_in_range = move |chunk: &Chunk| {
+            // Read after the length: what is counted there lies within these.
+            let first_ms = day_ms + i64::from(chunk.first_ms.load(Ordering::Relaxed));
+            let last_ms = day_ms + i64::from(chunk.last_ms.load(Ordering::Relaxed));
+            first_ms < range.to_exclusive && last_ms >= range.from_inclusive
+        };
+        let chunks = self.chunks(len).filter(move |(_, chunk)| is_in_range(chunk));
+        chunks.flat_map(move |(first, chunk)| {
+            chunk.cells.iter().take(len - first).map_while(move |cell| {
+                let when = cell.when.load(Ordering::Relaxed);
+                let came = when >> EPOCH_SHIFT;
+                if came > epoch {
+                    return None;
+                }
+                let series_and_subject = cell.series_and_subject.load(Ordering::Relaxed);
+                #[expect(clippy::cast_possible_truncation, reason = "two numbers of 32 bits are packed in one of 64")]
+                let (series, subject) = ((series_and_subject >> 32) as u32, series_and_subject as u32);
+                let fact = StoredFact {
+                    at_ms: day_ms + (when & (MINUS_BIT - 1)).cast_signed(),
+                    series: SeriesId(series),
+                    subject: SubjectNumber(subject),
+                    value: cell.value.load(Ordering::Relaxed),
+                    weight: if when & MINUS_BIT == 0 { Weight::Plus } else { Weight::Minus },
+                };
+                Some((came, fact))
+            })
         })
     }
 
-    /// The facts that have not been put away yet.
-    fn fresh(&self, slot_ms: i64) -> impl Iterator<Item = (u64, StoredFact)> {
-        self.facts(slot_ms, u64::MAX).skip(self.put_away.load(Ordering::Relaxed))
+    /// The facts up to an epoch that have not been put away yet.
+    fn fresh(&self, day_ms: i64, epoch: u64) -> impl Iterator<Item = (u64, StoredFact)> {
+        self.facts(day_ms, epoch, Range::ALL).skip(self.put_away.load(Ordering::Relaxed))
     }
 }
 
@@ -190,68 +257,43 @@ impl ColumnKey {
 }
 
 const COLUMNS: usize = Measure::ALL.len() * 4;
-/// Columns come in groups, so that a slot with facts of few measures stays small.
+/// Columns come in groups, so that a day with facts of few measures stays small.
 const GROUP: usize = 16;
-
-#[derive(Debug)]
-struct Slot {
-    groups: [OnceLock<Box<ColumnGroup>>; COLUMNS.div_ceil(GROUP)],
-}
 
 type ColumnGroup = [OnceLock<Box<Column>>; GROUP];
 
-impl Slot {
+/// The columns of a day.
+#[derive(Debug)]
+struct Columns([OnceLock<Box<ColumnGroup>>; COLUMNS.div_ceil(GROUP)]);
+
+impl Columns {
     fn new() -> Self {
-        Self { groups: [const { OnceLock::new() }; COLUMNS.div_ceil(GROUP)] }
+        Self([const { OnceLock::new() }; COLUMNS.div_ceil(GROUP)])
     }
 
-    fn column(&self, number: usize) -> Option<&Column> {
-        self.groups[number / GROUP].get()?[number % GROUP].get().map(Box::as_ref)
+    fn get(&self, number: usize) -> Option<&Column> {
+        self.0[number / GROUP].get()?[number % GROUP].get().map(Box::as_ref)
     }
 
     /// Every column there is, with its number.
-    fn columns(&self) -> impl Iterator<Item = (usize, &Column)> {
-        let groups = (0..).step_by(GROUP).zip(&self.groups).filter_map(|(first, group)| Some((first, group.get()?)));
-        groups
-            .flat_map(|(first, group)| (first..).zip(group.iter()))
-            .filter_map(|(number, column)| Some((number, column.get()?.as_ref())))
-    }
-}
-
-/// The quarter hours of a day.
-#[derive(Debug)]
-struct Slots([OnceLock<Box<Slot>>; SLOTS_A_DAY]);
-
-impl Slots {
-    fn new() -> Self {
-        Self([const { OnceLock::new() }; SLOTS_A_DAY])
+    fn iter(&self) -> impl Iterator<Item = (usize, &Column)> {
+        let groups = (0..).step_by(GROUP).zip(&self.0).filter_map(|(first, group)| Some((first, group.get()?)));
+        let columns = groups.flat_map(|(first, group)| (first..).zip(group.iter()));
+        columns.filter_map(|(number, column)| Some((number, column.get()?.as_ref())))
     }
 
     /// Adds a fact to a column; returns how many bytes of memory that took anew.
-    fn push(&self, slot: usize, column: usize, fact: &StoredFact, slot_ms: i64, epoch: u64) -> usize {
+    fn push(&self, number: usize, fact: &StoredFact, day_ms: i64, epoch: u64) -> usize {
         let mut grown = 0;
-        let slot = self.0[slot].get_or_init(|| {
-            grown += size_of::<Slot>();
-            Box::new(Slot::new())
-        });
-        let group = slot.groups[column / GROUP].get_or_init(|| {
+        let group = self.0[number / GROUP].get_or_init(|| {
             grown += size_of::<ColumnGroup>();
             Box::new([const { OnceLock::new() }; GROUP])
         });
-        let column = group[column % GROUP].get_or_init(|| {
-            grown += size_of::<Column>() + FIRST_CHUNK * size_of::<Cell>();
+        let column = group[number % GROUP].get_or_init(|| {
+            grown += size_of::<Column>();
             Box::new(Column::new())
         });
-        grown + column.push(fact, slot_ms, epoch)
-    }
-
-    /// Every column there is: the slot's number and beginning, the column's number and the column.
-    fn columns(&self, day_ms: i64) -> impl Iterator<Item = (usize, i64, usize, &Column)> {
-        let slots = self.0.iter().enumerate().filter_map(|(number, slot)| Some((number, slot.get()?)));
-        slots.flat_map(move |(number, slot)| {
-            let slot_ms = day_ms + i64::try_from(number).expect("0 to 95") * SLOT_MS;
-            slot.columns().map(move |(column_number, column)| (number, slot_ms, column_number, column))
-        })
+        grown + column.push(fact, day_ms, epoch)
     }
 }
 
@@ -260,9 +302,9 @@ impl Slots {
 struct Day {
     /// Days since 1970.
     number: i64,
-    /// Chunks of facts, none of which is in `slots`.
+    /// Chunks of facts, none of which is in `columns`.
     put_away: Arc<[ChunkRef]>,
-    slots: Arc<Slots>,
+    columns: Arc<Columns>,
 }
 
 impl Day {
@@ -290,7 +332,7 @@ struct Grid {
 
 /// A new grid, or what was put away of one: the one who writes it and the first who reads it.
 pub fn grid(partition: u32, archive: Arc<dyn Archive>) -> Result<(Recorder, Reader), Unreadable> {
-    let mut tenants: HashMap<Symbol, Tenant> = HashMap::new();
+    let mut tenants: HashMap<Symbol, Tenant, RandomState> = HashMap::default();
     let mut damage = Ok(());
     let mut next_chunk = 0;
     let mut see = |key: &[u8], value: &[u8]| -> Result<(), Unreadable> {
@@ -330,7 +372,7 @@ pub fn grid(partition: u32, archive: Arc<dyn Archive>) -> Result<(Recorder, Read
         leftovers,
         subjects: Vec::new(),
         fragmented: HashSet::new(),
-        nothing: Arc::new(Slots::new()),
+        nothing: Arc::new(Columns::new()),
     };
     recorder.publish();
     Ok((recorder, Reader { grid }))
@@ -340,7 +382,7 @@ pub fn grid(partition: u32, archive: Arc<dyn Archive>) -> Result<(Recorder, Read
 #[derive(Debug)]
 pub struct Recorder {
     grid: Arc<Grid>,
-    tenants: HashMap<Symbol, Tenant>,
+    tenants: HashMap<Symbol, Tenant, RandomState>,
     /// Tenants whose list of days readers have to be shown anew.
     changed: HashSet<Symbol>,
     /// Days with facts that have not been put away.
@@ -356,12 +398,12 @@ pub struct Recorder {
     /// Days that may have chunks to merge.
     fragmented: HashSet<(Symbol, i64)>,
     /// What a day has here when all of it was put away.
-    nothing: Arc<Slots>,
+    nothing: Arc<Columns>,
 }
 
 #[derive(Debug, Default)]
 struct Tenant {
-    days: HashMap<i64, DayWriter>,
+    days: HashMap<i64, DayWriter, RandomState>,
 }
 
 /// A day as its writer sees it.
@@ -370,8 +412,8 @@ struct DayWriter {
     put_away: Vec<ChunkRef>,
     /// Chunks in the archive whose facts are still here, too.
     in_both: Vec<ChunkRef>,
-    slots: Option<Arc<Slots>>,
-    /// The memory of `slots`.
+    columns: Option<Arc<Columns>>,
+    /// The memory of `columns`.
     bytes: usize,
     is_unsaved: bool,
     /// How many facts have come since the last checkpoint.
@@ -389,7 +431,7 @@ impl DayWriter {
         Self {
             put_away: Vec::new(),
             in_both: Vec::new(),
-            slots: None,
+            columns: None,
             bytes: 0,
             is_unsaved: false,
             fresh: 0,
@@ -399,12 +441,12 @@ impl DayWriter {
         }
     }
 
-    fn visible(&mut self, number: i64, nothing: &Arc<Slots>) -> Arc<Day> {
+    fn visible(&mut self, number: i64, nothing: &Arc<Columns>) -> Arc<Day> {
         if let Some(visible) = &self.visible {
             return Arc::clone(visible);
         }
-        let slots = Arc::clone(self.slots.as_ref().unwrap_or(nothing));
-        let visible = Arc::new(Day { number, put_away: self.put_away.as_slice().into(), slots });
+        let columns = Arc::clone(self.columns.as_ref().unwrap_or(nothing));
+        let visible = Arc::new(Day { number, put_away: self.put_away.as_slice().into(), columns });
         self.versions.retain(|version| version.strong_count() > 0);
         self.versions.push(Arc::downgrade(&visible));
         self.visible = Some(Arc::clone(&visible));
@@ -425,7 +467,7 @@ pub(crate) struct Unwritten {
     partition: u32,
     tenant: Symbol,
     number: i64,
-    slots: Arc<Slots>,
+    columns: Arc<Columns>,
     /// That of the last facts.
     epoch: u64,
     first_chunk: u32,
@@ -442,7 +484,7 @@ pub(crate) struct Written {
 impl Unwritten {
     /// Writes them down.
     pub(crate) fn write(&self, changes: &mut Vec<Change>) -> Written {
-        let Self { partition, tenant, number, slots, epoch, first_chunk } = self;
+        let Self { partition, tenant, number, columns, epoch, first_chunk } = self;
         let mut written = Written { tenant: *tenant, day: *number, chunks: Vec::new() };
         let mut facts = Facts::default();
         let mut finish = |facts: &mut Facts| {
@@ -454,11 +496,12 @@ impl Unwritten {
             written.chunks.push(chunk);
             *facts = Facts::default();
         };
-        for (slot, slot_ms, column_number, column) in slots.columns(number * DAY_MS) {
-            let place = (u8::try_from(slot).expect("0 to 95"), u16::try_from(column_number).expect("below 2^16"));
+        let day_ms = number * DAY_MS;
+        for (column_number, column) in columns.iter() {
+            let place = u16::try_from(column_number).expect("below 2^16");
             let mut count = column.put_away.load(Ordering::Relaxed);
-            for (_, fact) in column.facts(slot_ms, *epoch).skip(count) {
-                facts.push(place, slot_ms, &fact);
+            for (_, fact) in column.fresh(day_ms, *epoch) {
+                facts.push(place, day_ms, &fact);
                 count += 1;
                 if facts.len() >= CHUNK_FACTS {
                     finish(&mut facts);
@@ -559,19 +602,17 @@ impl Recorder {
         }
         day.last_epoch = self.epoch;
         day.fresh += 1;
-        let slots = day.slots.get_or_insert_with(|| {
+        let columns = day.columns.get_or_insert_with(|| {
             day.visible = None;
-            day.bytes += size_of::<Slots>();
-            self.bytes += size_of::<Slots>();
+            day.bytes += size_of::<Columns>();
+            self.bytes += size_of::<Columns>();
             self.changed.insert(tenant);
-            Arc::new(Slots::new())
+            Arc::new(Columns::new())
         });
-        let in_day = at_ms.rem_euclid(DAY_MS);
-        let slot = usize::try_from(in_day / SLOT_MS).expect("0 to 95");
         let column = ColumnKey { measure: fact.measure, anchor: fact.anchor, clock: fact.clock }.number();
         let (series, value, weight) = (fact.series, fact.value, fact.weight);
         let fact = StoredFact { at_ms, series, subject, value, weight };
-        let grown = slots.push(slot, column, &fact, at_ms - in_day % SLOT_MS, self.epoch);
+        let grown = columns.push(column, &fact, number * DAY_MS, self.epoch);
         day.bytes += grown;
         self.bytes += grown;
     }
@@ -592,6 +633,7 @@ impl Recorder {
         }
         self.grid.visible.store(Arc::new(Visible { epoch: self.epoch, tenants }));
         self.epoch += 1;
+        assert!(self.epoch < MOST_EPOCHS, "a process applies fewer than 2^36 blocks to a partition: start it again");
     }
 
     /// Whether there are facts that have not been put away.
@@ -616,10 +658,10 @@ impl Recorder {
             };
             day.is_unsaved = false;
             let chunks = std::mem::take(&mut day.fresh).div_ceil(CHUNK_FACTS).max(1);
-            let Some(slots) = day.slots.clone() else { continue };
+            let Some(columns) = day.columns.clone() else { continue };
             let first_chunk = self.next_chunk;
             self.next_chunk += u32::try_from(chunks).expect("fewer than 2^32 chunks");
-            unwritten.push(Unwritten { partition, tenant, number, slots, epoch: self.epoch - 1, first_chunk });
+            unwritten.push(Unwritten { partition, tenant, number, columns, epoch: self.epoch - 1, first_chunk });
         }
         self.leftovers.retain(|leftover| {
             let is_read = leftover.readers.iter().any(|day| day.strong_count() > 0);
@@ -715,18 +757,18 @@ impl Recorder {
             let Some(day) = self.tenants.get_mut(&tenant).and_then(|tenant| tenant.days.get_mut(&number)) else {
                 continue;
             };
-            let Some(old) = day.slots.take() else { continue };
+            let Some(old) = day.columns.take() else { continue };
             self.bytes -= day.bytes;
             day.bytes = 0;
             if day.is_unsaved {
-                let slots = Slots::new();
-                day.bytes = size_of::<Slots>();
-                for (slot, slot_ms, column_number, column) in old.columns(number * DAY_MS) {
-                    for (epoch, fact) in column.fresh(slot_ms) {
-                        day.bytes += slots.push(slot, column_number, &fact, slot_ms, epoch);
+                let columns = Columns::new();
+                day.bytes = size_of::<Columns>();
+                for (column_number, column) in old.iter() {
+                    for (epoch, fact) in column.fresh(number * DAY_MS, u64::MAX) {
+                        day.bytes += columns.push(column_number, &fact, number * DAY_MS, epoch);
                     }
                 }
-                day.slots = Some(Arc::new(slots));
+                day.columns = Some(Arc::new(columns));
                 self.bytes += day.bytes;
             }
             day.put_away.append(&mut day.in_both);
@@ -781,8 +823,8 @@ impl View {
         GlobalSubject { grid: Arc::as_ptr(&self.grid).addr(), number }
     }
 
-    /// Calls `see` with every fact of a column, plus and minus, from one instant to before another, slot by slot in the
-    /// order of time and, within a slot, in no useful order. Some that take each other back may be left out.
+    /// Calls `see` with every fact of a column, plus and minus, from one instant to before another, day by day in the order of
+    /// time and, within a day, in no useful order. Some that take each other back may be left out.
     pub fn facts(
         &self,
         tenant: Symbol,
@@ -790,7 +832,7 @@ impl View {
         range: Range,
         mut see: impl FnMut(StoredFact),
     ) -> Result<(), Unreadable> {
-        self.slots(tenant, key, range, |slot| slot.facts(self.visible.epoch, range).for_each(&mut see))
+        self.days(tenant, key, range, |day| day.facts(self.visible.epoch, range).for_each(&mut see))
     }
 
     /// Calls `see` with every fact of a column that stands: stated and not taken back.
@@ -816,13 +858,13 @@ impl View {
         range: Range,
         mut see: impl FnMut(StoredFact),
     ) -> Result<(), Unreadable> {
-        self.slots(tenant, key, range, |slot| {
-            let facts = slot.facts(self.visible.epoch, range);
-            if !slot.has_minus() {
+        self.days(tenant, key, range, |day| {
+            let facts = day.facts(self.visible.epoch, range);
+            if !day.has_minus() {
                 facts.for_each(&mut see);
                 return;
             }
-            let mut net: HashMap<StoredFact, i64> = HashMap::new();
+            let mut net: HashMap<StoredFact, i64, RandomState> = HashMap::default();
             for fact in facts {
                 *net.entry(StoredFact { weight: Weight::Plus, ..fact }).or_default() += fact.weight.sign();
             }
@@ -833,62 +875,51 @@ impl View {
         })
     }
 
-    fn slots(
+    fn days(
         &self,
         tenant: Symbol,
         key: ColumnKey,
         range: Range,
-        mut see: impl FnMut(SlotColumn),
+        mut see: impl FnMut(DayColumn),
     ) -> Result<(), Unreadable> {
         let Some(days) = self.visible.tenants.get(&tenant) else { return Ok(()) };
-        let column = key.number();
+        let number = key.number();
         let first = days.partition_point(|day| day.begin_ms() + DAY_MS <= range.from_inclusive);
         for day in days[first..].iter().take_while(|day| day.begin_ms() < range.to_exclusive) {
-            let put_away = self.put_away(tenant, day, column)?;
-            let slots = (day.begin_ms()..).step_by(900_000).zip(&day.slots.0).enumerate();
-            for (number, (slot_ms, slot)) in slots.filter(|(_, (slot_ms, _))| range.overlaps(*slot_ms, SLOT_MS)) {
-                let here = slot.get().and_then(|slot| slot.column(column));
-                let put_away = put_away.get(&number).map(Vec::as_slice).unwrap_or_default();
-                if here.is_some() || !put_away.is_empty() {
-                    see(SlotColumn { slot_ms, put_away, here });
-                }
+            let put_away = self.put_away(tenant, day, number)?;
+            let here = day.columns.get(number);
+            if here.is_some() || !put_away.is_empty() {
+                see(DayColumn { day_ms: day.begin_ms(), put_away, here });
             }
         }
         Ok(())
     }
 
-    /// The facts of a column of a day that are not here, by slot.
-    fn put_away(
-        &self,
-        tenant: Symbol,
-        day: &Day,
-        column: usize,
-    ) -> Result<HashMap<usize, Vec<StoredFact>>, Unreadable> {
-        let mut by_slot: HashMap<usize, Vec<StoredFact>> = HashMap::new();
+    /// The facts of a column of a day that are not here.
+    fn put_away(&self, tenant: Symbol, day: &Day, column: usize) -> Result<Vec<StoredFact>, Unreadable> {
+        let mut facts = Vec::new();
         let column = u16::try_from(column).expect("below 2^16");
         for chunk in &*day.put_away {
             let key = day_key(self.grid.partition, Kind::Chunk, tenant, day.number).u32(chunk.number).done();
             let missing = || Unreadable(format!("chunk {} of day {} is missing", chunk.number, day.number));
             let bytes = self.grid.archive.get(&key)?.ok_or_else(missing)?;
-            chunk::facts(&bytes, column, day.begin_ms(), |slot, fact| {
-                by_slot.entry(usize::from(slot)).or_default().push(fact);
-            })?;
+            chunk::facts(&bytes, column, day.begin_ms(), |fact| facts.push(fact))?;
         }
-        Ok(by_slot)
+        Ok(facts)
     }
 }
 
-/// A column of a quarter hour: what was put away of it and what is here.
-struct SlotColumn<'a> {
-    slot_ms: i64,
-    put_away: &'a [StoredFact],
+/// A column of a day: what was put away of it and what is here.
+struct DayColumn<'a> {
+    day_ms: i64,
+    put_away: Vec<StoredFact>,
     here: Option<&'a Column>,
 }
 
-impl SlotColumn<'_> {
+impl DayColumn<'_> {
     fn facts(&self, epoch: u64, range: Range) -> impl Iterator<Item = StoredFact> {
         // Not lazily: the length is read now.
-        let here = self.here.map(|column| column.facts(self.slot_ms, epoch)).into_iter().flatten();
+        let here = self.here.map(|column| column.facts(self.day_ms, epoch, range)).into_iter().flatten();
         let all = self.put_away.iter().copied().chain(here.map(|(_, fact)| fact));
         all.filter(move |fact| range.contains(fact.at_ms))
     }
@@ -916,12 +947,11 @@ impl Range {
         Self { from_inclusive: Timestamp::MIN.millis(), to_exclusive: at_ms.saturating_add(1) }
     }
 
+    /// All of time.
+    const ALL: Self = Self { from_inclusive: i64::MIN, to_exclusive: i64::MAX };
+
     fn contains(self, at_ms: i64) -> bool {
         (self.from_inclusive..self.to_exclusive).contains(&at_ms)
-    }
-
-    fn overlaps(self, start_ms: i64, length_ms: i64) -> bool {
-        start_ms < self.to_exclusive && start_ms + length_ms > self.from_inclusive
     }
 }
 
@@ -932,6 +962,7 @@ mod tests {
     use crate::series::{DimensionValues, Names};
 
     const ALL: Range = Range { from_inclusive: i64::MIN / 2, to_exclusive: i64::MAX / 2 };
+    const HOUR_MS: i64 = 60 * 60 * 1_000;
 
     fn fact(names: &Names, at_ms: i64, value: i64) -> Fact {
         Fact {
@@ -972,12 +1003,12 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_cut_to_the_millisecond_across_slots_days_and_before_1970() {
+    fn a_range_is_cut_to_the_millisecond_across_days_and_before_1970() {
         let names = Names::default();
         let tenant = names.symbol("t");
         let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
         let subject = recorder.add_subject("c1".into());
-        let instants = [-DAY_MS - 1, -1, 0, SLOT_MS - 1, SLOT_MS, DAY_MS - 1, DAY_MS, 400 * DAY_MS];
+        let instants = [-DAY_MS - 1, -1, 0, HOUR_MS - 1, HOUR_MS, DAY_MS - 1, DAY_MS, 400 * DAY_MS];
         for (at_ms, value) in instants.into_iter().zip(0i64..).collect::<Vec<_>>().into_iter().rev() {
             recorder.record(tenant, subject, &fact(&names, at_ms, value));
         }
@@ -1018,5 +1049,26 @@ mod tests {
                 reader.join().expect("no panic");
             }
         });
+    }
+
+    #[test]
+    fn a_column_keeps_every_fact_in_chunks_of_all_sizes() {
+        let names = Names::default();
+        let tenant = names.symbol("t");
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let subject = recorder.add_subject("c1".into());
+        let mut grown = recorder.bytes();
+        for n in 0..10_000 {
+            recorder.record(tenant, subject, &fact(&names, n * 8_000, n));
+            assert!(recorder.bytes() >= grown);
+            grown = recorder.bytes();
+        }
+        recorder.publish();
+        assert_eq!(values(&reader.view(), tenant, ALL), (0..10_000).collect::<Vec<_>>());
+        for (from, to) in [(0, 1), (59, 61), (60, 64), (1_019, 1_021), (1_500, 9_999), (9_990, 10_000)] {
+            let range = Range { from_inclusive: from * 8_000, to_exclusive: to * 8_000 };
+            assert_eq!(values(&reader.view(), tenant, range), (from..to).collect::<Vec<_>>());
+        }
+        assert!((240_000..400_000).contains(&grown), "{grown} bytes for 10,000 facts");
     }
 }

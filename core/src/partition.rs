@@ -9,11 +9,12 @@ mod timers;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, Change, EmptyArchive, Key, Kind, Parts, Unreadable, decode, encode};
-use crate::event::Event;
-use crate::fact::{Facts, Measure};
+use crate::event::{Event, Id};
+use crate::fact::{Fact, Facts, Measure};
 use crate::grid::{Merge, Merged, Reader, Recorder, SubjectNumber, Unwritten, Written, grid};
 use crate::rules::{RuleBook, RuleChange, Rules, Touched};
 use crate::series::{DimensionValues, Names, Symbol};
@@ -22,7 +23,7 @@ use crate::subject::{SubjectKind, SubjectRef, route};
 use crate::time::Timestamp;
 use crate::timeline::Added;
 
-use residents::{Residents, Whose};
+use residents::{Resident, Residents, Whose};
 use timers::Timers;
 
 /// A partition. What it shows is a function of the set of events applied to it, of its tenants' rules, of the messages
@@ -36,9 +37,11 @@ pub struct Partition {
     archive: Arc<dyn Archive>,
     recorder: Recorder,
     reader: Reader,
-    tenants: HashMap<Symbol, Tenant>,
+    tenants: HashMap<Symbol, Tenant, RandomState>,
     residents: Residents,
     timers: Timers,
+    /// Empty; lent to one event after the other.
+    facts: Vec<Fact>,
     /// Where it was when it was put away last.
     position: u64,
     letters_taken: u64,
@@ -139,7 +142,7 @@ pub struct Arrival {
     /// The kind of subject.
     pub kind: SubjectKind,
     /// The subject.
-    pub subject: Box<str>,
+    pub subject: Id,
     /// The event.
     pub event: Event,
 }
@@ -228,6 +231,7 @@ impl Partition {
             tenants,
             residents,
             timers,
+            facts: Vec::new(),
             position,
             letters_taken,
             under_way: None,
@@ -428,9 +432,11 @@ impl Partition {
                 continue;
             }
             // Those that are here are folded with the old rules now, and with the new ones when they are settled.
-            for (id, subject) in self.residents.of(tenant_name, kind) {
-                subject.unsettle(&self.names, &tenant.rules);
-                unsettled.0.push((tenant_name, kind, Arc::clone(id)));
+            for place in self.residents.of(tenant_name, kind) {
+                if let Some(resident) = self.residents.get(place) {
+                    resident.subject.unsettle(&self.names, &tenant.rules);
+                    unsettled.0.push(place);
+                }
             }
             // The others one by one, so that they need not all be here at once.
             for number in self.residents.others(self.place.number, &*self.archive, tenant_name, kind)? {
@@ -463,16 +469,18 @@ impl Partition {
     ) -> Result<(), Unreadable> {
         let tenant = self.tenants.entry(whose.tenant).or_default();
         let rules = (&*self.names, &tenant.rules);
-        let (number, subject) =
-            self.residents.bring(whose, (self.place.number, &*self.archive), rules, &mut self.recorder)?;
+        let archive = (self.place.number, &*self.archive);
+        let (place, Resident { number, subject, .. }) =
+            self.residents.bring(whose, archive, rules, &mut self.recorder)?;
         let was_settled = !subject.is_unsettled();
-        let mut facts = Facts::new(&self.names, &tenant.rules);
+        let mut facts = Facts::reusing(std::mem::take(&mut self.facts), &self.names, &tenant.rules);
         change(subject, &mut facts);
-        for fact in facts.into_list() {
-            self.timers.record(whose.tenant, number, fact, &mut self.recorder);
+        self.facts = facts.into_list();
+        for fact in &self.facts {
+            self.timers.record(whose.tenant, *number, *fact, &mut self.recorder);
         }
         if was_settled && subject.is_unsettled() {
-            unsettled.0.push((whose.tenant, whose.kind, whose.id.into()));
+            unsettled.0.push(place);
         }
         Ok(())
     }
@@ -484,19 +492,19 @@ impl Partition {
         // a letter, so letters stop changing even where conversations are merged in a circle.
         while !unsettled.0.is_empty() {
             let mut here = Vec::new();
-            for (tenant_name, kind, id) in std::mem::take(&mut unsettled.0) {
-                let Some(tenant) = self.tenants.get(&tenant_name) else { continue };
-                let Some((number, subject)) = self.residents.get(Whose { tenant: tenant_name, kind, id: &id }) else {
+            for place in std::mem::take(&mut unsettled.0) {
+                let Some(Resident { tenant: tenant_name, number, subject, .. }) = self.residents.get(place) else {
                     continue;
                 };
+                let Some(tenant) = self.tenants.get(tenant_name) else { continue };
                 for fact in subject.settle(&self.names, &tenant.rules) {
-                    self.timers.record(tenant_name, number, fact, &mut self.recorder);
+                    self.timers.record(*tenant_name, *number, fact, &mut self.recorder);
                 }
                 for (to, messages) in subject.outgoing(&self.names) {
                     let conversation = SubjectRef { kind: SubjectKind::Conversation, id: &to };
-                    let partition = route(self.names.text(tenant_name), conversation, self.place.of);
+                    let partition = route(self.names.text(*tenant_name), conversation, self.place.of);
                     let letters = if partition == self.place.number { &mut here } else { &mut elsewhere };
-                    letters.push(Letter { tenant: tenant_name, from: Arc::clone(&id), to, messages });
+                    letters.push(Letter { tenant: *tenant_name, from: Arc::clone(subject.id()), to, messages });
                 }
             }
             self.deliver(here, &mut unsettled)?;
@@ -517,4 +525,4 @@ impl Partition {
 
 /// Subjects that have to be settled before a block is shown.
 #[derive(Debug, Default)]
-struct Unsettled(Vec<(Symbol, SubjectKind, Arc<str>)>);
+struct Unsettled(Vec<residents::Place>);

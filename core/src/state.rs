@@ -194,6 +194,7 @@ impl Subject {
             // A message that was moved here may have the same id as one of this conversation.
             || (!self.moved.is_empty() && matches!(event.payload, Payload::SentimentScored { .. }));
         let added = self.timeline.add(event, names);
+        let is_only_event = self.is_only_event();
         match (added, &mut self.state) {
             (Added::Conflict, _) => {
                 let series = facts.series(&DimensionValues::default());
@@ -201,6 +202,13 @@ impl Subject {
             }
             (Added::Last, Some(state)) if self.stated.is_none() && !must_fold_again => {
                 if let Some(event) = self.timeline.last() {
+                    state.step(event, facts);
+                }
+            }
+            (Added::Last, None) if self.stated.is_none() && is_only_event => {
+                let events: Vec<&Event> = self.timeline.active().collect();
+                self.state = State::begin(self.kind, &self.id, &events, facts);
+                if let (Some(state), [event]) = (&mut self.state, events.as_slice()) {
                     state.step(event, facts);
                 }
             }
@@ -214,6 +222,20 @@ impl Subject {
             (Added::Last | Added::Within | Added::Duplicate, _) => {}
         }
         added
+    }
+
+    /// Whether nothing but one event is known, and that event leaves the subject counted where it is.
+    fn is_only_event(&self) -> bool {
+        let changes_status = |event: &Event| matches!(event.payload, Payload::StatusChanged { .. });
+        self.timeline.len() == 1
+            && self.mentions.is_empty()
+            && self.moved.is_empty()
+            && !self.timeline.last().is_some_and(changes_status)
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.id
     }
 
     /// Takes in that another subject's event names this conversation.

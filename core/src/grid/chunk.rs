@@ -1,13 +1,13 @@
 //! Facts put away: a stretch of one tenant's day, column by column.
 //!
-//! A chunk is a directory (for each column of each quarter hour: how many facts and how many bytes), then the columns' facts.
+//! A chunk is a directory (for each column: how many facts and how many bytes), then the columns' facts.
 //! All numbers have variable length, so that a fact takes about ten bytes.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SLOT_MS, StoredFact, SubjectNumber};
+use super::{StoredFact, SubjectNumber};
 use crate::archive::{Unreadable, decode, encode};
 use crate::fact::Weight;
 use crate::series::SeriesId;
@@ -21,13 +21,13 @@ pub(crate) struct ChunkRef {
     pub(crate) facts: u32,
 }
 
-/// Where a column is: the quarter hour of the day, and the column's number.
-pub(super) type Place = (u8, u16);
+/// A column's number.
+pub(super) type Place = u16;
 
 /// For each column, how many facts and how many bytes.
 type Directory = Vec<(Place, u32, u32)>;
 
-/// A fact's instant within the quarter hour, with its weight in the last bit; series, subject and value.
+/// A fact's instant within the day, with its weight in the last bit; series, subject and value.
 type Packed = (u32, u32, u32, i64);
 
 /// The facts of some columns as they are being gathered.
@@ -38,8 +38,8 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn push(&mut self, place: Place, slot_ms: i64, fact: &StoredFact) {
-        let offset = u32::try_from(fact.at_ms - slot_ms).expect("within a quarter hour");
+    pub(super) fn push(&mut self, place: Place, day_ms: i64, fact: &StoredFact) {
+        let offset = u32::try_from(fact.at_ms - day_ms).expect("within a day");
         let minus = u32::from(fact.weight == Weight::Minus);
         let packed = (offset << 1 | minus, fact.series.0, fact.subject.0, fact.value);
         self.columns.entry(place).or_default().push(packed);
@@ -114,14 +114,9 @@ pub(super) fn merge(chunks: &[Vec<u8>]) -> Result<(Vec<u8>, u32), Unreadable> {
 }
 
 /// Calls `see` with the facts of a column; `day_ms` is where the day begins.
-pub(super) fn facts(
-    chunk: &[u8],
-    column: u16,
-    day_ms: i64,
-    mut see: impl FnMut(u8, StoredFact),
-) -> Result<(), Unreadable> {
+pub(super) fn facts(chunk: &[u8], column: u16, day_ms: i64, mut see: impl FnMut(StoredFact)) -> Result<(), Unreadable> {
     let (directory, mut body) = open(chunk)?;
-    for ((slot, number), count, bytes) in directory {
+    for (number, count, bytes) in directory {
         let (mut section, rest) = section(body, bytes)?;
         body = rest;
         if number != column {
@@ -130,13 +125,13 @@ pub(super) fn facts(
         for _ in 0..count {
             let (when, series, subject, value) = packed(&mut section)?;
             let fact = StoredFact {
-                at_ms: day_ms + i64::from(slot) * SLOT_MS + i64::from(when >> 1),
+                at_ms: day_ms + i64::from(when >> 1),
                 series: SeriesId(series),
                 subject: SubjectNumber(subject),
                 value,
                 weight: if when & 1 == 0 { Weight::Plus } else { Weight::Minus },
             };
-            see(slot, fact);
+            see(fact);
         }
     }
     Ok(())

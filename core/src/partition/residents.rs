@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::archive::{Archive, Change, Key, Kind, Unreadable, decode, encode};
 use crate::grid::{Recorder, SubjectNumber};
 use crate::rules::Rules;
@@ -11,7 +13,7 @@ use crate::state::Subject;
 use crate::subject::SubjectKind;
 
 /// What a subject takes in memory beside itself, in the maps and lists it stands in.
-const BESIDE: usize = 160;
+const BESIDE: usize = 120;
 
 /// A subject, named.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +23,18 @@ pub(super) struct Whose<'a> {
     pub(super) id: &'a str,
 }
 
-type OfTenant = [HashMap<Arc<str>, Resident>; SubjectKind::COUNT];
-type Place = (Symbol, SubjectKind, Arc<str>);
+/// Where a subject is among those in memory; another may be there once it has been given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+type Places = [HashMap<Arc<str>, Place, RandomState>; SubjectKind::COUNT];
 
 /// The subjects that are in memory.
 #[derive(Debug, Default)]
 pub(super) struct Residents {
-    tenants: HashMap<Symbol, OfTenant>,
+    tenants: HashMap<Symbol, Places, RandomState>,
+    list: Vec<Option<Resident>>,
+    free: Vec<Place>,
     /// All of them, each once; those in front were touched, at the latest, at the block beside them, unless they were touched again.
     by_age: VecDeque<(u64, Place)>,
     /// Those that have changed since the last checkpoint.
@@ -40,10 +47,13 @@ pub(super) struct Residents {
     bytes: usize,
 }
 
+/// A subject in memory.
 #[derive(Debug)]
-struct Resident {
-    number: SubjectNumber,
-    subject: Subject,
+pub(super) struct Resident {
+    pub(super) tenant: Symbol,
+    pub(super) kind: SubjectKind,
+    pub(super) number: SubjectNumber,
+    pub(super) subject: Subject,
     is_unsaved: bool,
     /// Whether the checkpoint under way still has to write it down, as it was when that began.
     is_saving: bool,
@@ -72,16 +82,13 @@ impl Residents {
     }
 
     /// A subject that is here.
-    pub(super) fn get(&mut self, whose: Whose) -> Option<(SubjectNumber, &mut Subject)> {
-        let resident = self.tenants.get_mut(&whose.tenant)?[whose.kind as usize].get_mut(whose.id)?;
-        Some((resident.number, &mut resident.subject))
+    pub(super) fn get(&mut self, place: Place) -> Option<&mut Resident> {
+        self.list.get_mut(place.0 as usize)?.as_mut()
     }
 
     /// The subjects of a kind that are here.
-    pub(super) fn of(&mut self, tenant: Symbol, kind: SubjectKind) -> impl Iterator<Item = (&Arc<str>, &mut Subject)> {
-        let subjects =
-            self.tenants.get_mut(&tenant).into_iter().flat_map(move |tenant| tenant[kind as usize].iter_mut());
-        subjects.map(|(id, resident)| (id, &mut resident.subject))
+    pub(super) fn of(&self, tenant: Symbol, kind: SubjectKind) -> Vec<Place> {
+        self.tenants.get(&tenant).map(|places| places[kind as usize].values().copied().collect()).unwrap_or_default()
     }
 
     /// The subjects of a kind that are in the archive and not here.
@@ -92,7 +99,7 @@ impl Residents {
         tenant: Symbol,
         kind: SubjectKind,
     ) -> Result<Vec<SubjectNumber>, Unreadable> {
-        let here = self.tenants.get(&tenant).map(|tenant| &tenant[kind as usize]);
+        let here = self.tenants.get(&tenant).map(|places| &places[kind as usize]);
         let prefix = number_key(partition, tenant, kind).done();
         let mut others = Vec::new();
         let mut damage = Ok(());
@@ -116,55 +123,73 @@ impl Residents {
         (partition, archive): (u32, &dyn Archive),
         rules: (&Names, &Rules),
         recorder: &mut Recorder,
-    ) -> Result<(SubjectNumber, &mut Subject), Unreadable> {
-        let Whose { tenant, kind, id } = whose;
-        let subjects = &mut self.tenants.entry(tenant).or_default()[kind as usize];
-        if !subjects.contains_key(id) {
-            let key = number_key(partition, tenant, kind).bytes(id.as_bytes()).done();
-            let known: Option<SubjectNumber> = archive.get(&key)?.map(|number| decode(&number)).transpose()?;
-            let id: Arc<str> = id.into();
-            let (number, subject) = match known {
-                Some(number) => (number, Subject::load(archive, partition, number, kind, rules)?),
-                None => (recorder.add_subject(Arc::clone(&id)), Subject::new(kind, Arc::clone(&id))),
-            };
-            let resident = Resident {
-                number,
-                subject,
-                is_unsaved: false,
-                is_saving: false,
-                is_known: known.is_some(),
-                saved_in: 0,
-                touched: self.block,
-                bytes: 0,
-            };
-            self.by_age.push_back((self.block, (tenant, kind, Arc::clone(&id))));
-            subjects.insert(id, resident);
-        }
-        let Some((id, _)) = subjects.get_key_value(id) else { unreachable!("it has just been put there") };
-        let id = Arc::clone(id);
-        let Some(resident) = subjects.get_mut(&id) else { unreachable!("it has just been found") };
+    ) -> Result<(Place, &mut Resident), Unreadable> {
+        let known = self.tenants.get(&whose.tenant).and_then(|places| places[whose.kind as usize].get(whose.id));
+        let place = match known {
+            Some(place) => *place,
+            None => self.take_in(whose, (partition, archive), rules, recorder)?,
+        };
+        let Some(resident) = self.list.get_mut(place.0 as usize).and_then(Option::as_mut) else {
+            unreachable!("a place in the table is taken")
+        };
         resident.touched = self.block;
         let before = resident.bytes;
         if resident.is_saving {
-            resident.save(partition, (tenant, kind, &id), self.checkpoint, &mut self.saved);
+            resident.save(partition, self.checkpoint, &mut self.saved);
         }
         if !resident.is_unsaved {
             resident.is_unsaved = true;
-            self.unsaved.push((tenant, kind, id));
+            self.unsaved.push(place);
         }
         // As it was after the last change: what this one adds is counted with the next, or when it is saved.
         resident.bytes = resident.subject.bytes() + BESIDE;
         self.bytes = self.bytes + resident.bytes - before;
-        Ok((resident.number, &mut resident.subject))
+        Ok((place, resident))
+    }
+
+    #[cold]
+    fn take_in(
+        &mut self,
+        Whose { tenant, kind, id }: Whose,
+        (partition, archive): (u32, &dyn Archive),
+        rules: (&Names, &Rules),
+        recorder: &mut Recorder,
+    ) -> Result<Place, Unreadable> {
+        let key = number_key(partition, tenant, kind).bytes(id.as_bytes()).done();
+        let known: Option<SubjectNumber> = archive.get(&key)?.map(|number| decode(&number)).transpose()?;
+        let id: Arc<str> = id.into();
+        let (number, subject) = match known {
+            Some(number) => (number, Subject::load(archive, partition, number, kind, rules)?),
+            None => (recorder.add_subject(Arc::clone(&id)), Subject::new(kind, Arc::clone(&id))),
+        };
+        let resident = Resident {
+            tenant,
+            kind,
+            number,
+            subject,
+            is_unsaved: false,
+            is_saving: false,
+            is_known: known.is_some(),
+            saved_in: 0,
+            touched: self.block,
+            bytes: 0,
+        };
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.list.push(None);
+            Place(u32::try_from(self.list.len() - 1).expect("fewer than 2^32 subjects in memory"))
+        });
+        self.list[place.0 as usize] = Some(resident);
+        self.by_age.push_back((self.block, place));
+        self.tenants.entry(tenant).or_default()[kind as usize].insert(id, place);
+        Ok(place)
     }
 
     /// Begins to write down those that have changed since the last time, as they are now.
     pub(super) fn begin_to_save(&mut self, checkpoint: u64) {
         self.checkpoint = checkpoint;
         self.saving = std::mem::take(&mut self.unsaved);
-        for (tenant, kind, id) in &self.saving {
-            let subjects = self.tenants.get_mut(tenant).map(|tenant| &mut tenant[*kind as usize]);
-            if let Some(resident) = subjects.and_then(|subjects| subjects.get_mut(id)) {
+        for place in &self.saving {
+            if let Some(resident) = self.list.get_mut(place.0 as usize).and_then(Option::as_mut) {
                 (resident.is_unsaved, resident.is_saving) = (false, true);
             }
         }
@@ -172,12 +197,11 @@ impl Residents {
 
     /// Writes down some more; what was written when that was the last.
     pub(super) fn save(&mut self, partition: u32, at_most: usize) -> Option<Vec<Change>> {
-        for (tenant, kind, id) in self.saving.split_off(self.saving.len().saturating_sub(at_most)) {
-            let subjects = self.tenants.get_mut(&tenant).map(|tenant| &mut tenant[kind as usize]);
-            let resident = subjects.and_then(|subjects| subjects.get_mut(&id));
+        for place in self.saving.split_off(self.saving.len().saturating_sub(at_most)) {
+            let resident = self.list.get_mut(place.0 as usize).and_then(Option::as_mut);
             if let Some(resident) = resident.filter(|resident| resident.is_saving) {
                 let before = resident.bytes;
-                resident.save(partition, (tenant, kind, &id), self.checkpoint, &mut self.saved);
+                resident.save(partition, self.checkpoint, &mut self.saved);
                 self.bytes = self.bytes + resident.bytes - before;
             }
         }
@@ -192,40 +216,37 @@ impl Residents {
                 return;
             }
             let Some((as_of, place)) = self.by_age.pop_front() else { return };
-            let (tenant, kind, id) = &place;
-            let Some(subjects) = self.tenants.get_mut(tenant).map(|tenant| &mut tenant[*kind as usize]) else {
-                continue;
+            let Some(taken) = self.list.get_mut(place.0 as usize) else { continue };
+            let may_go = |resident: &mut Resident| {
+                !resident.is_unsaved
+                    && !resident.is_saving
+                    && resident.saved_in <= archived
+                    && resident.touched <= as_of
             };
-            let Some(resident) = subjects.get(id) else { continue };
-            if resident.is_unsaved || resident.is_saving || resident.saved_in > archived || resident.touched > as_of {
-                self.by_age.push_back((resident.touched, place));
-            } else if let Some(resident) = subjects.remove(id) {
+            if let Some(resident) = taken.take_if(may_go) {
                 self.bytes -= resident.bytes;
-                if subjects.is_empty() {
-                    subjects.shrink_to_fit();
+                self.free.push(place);
+                if let Some(places) = self.tenants.get_mut(&resident.tenant) {
+                    places[resident.kind as usize].remove(resident.subject.id());
                 }
+            } else if let Some(resident) = taken {
+                self.by_age.push_back((resident.touched, place));
             }
         }
     }
 }
 
 impl Resident {
-    fn save(
-        &mut self,
-        partition: u32,
-        (tenant, kind, id): (Symbol, SubjectKind, &str),
-        checkpoint: u64,
-        changes: &mut Vec<Change>,
-    ) {
+    fn save(&mut self, partition: u32, checkpoint: u64, changes: &mut Vec<Change>) {
         self.bytes = self.subject.bytes() + BESIDE;
         self.is_saving = false;
         self.saved_in = checkpoint;
         if !self.is_known {
             self.is_known = true;
-            let key = number_key(partition, tenant, kind).bytes(id.as_bytes()).done();
+            let key = number_key(partition, self.tenant, self.kind).bytes(self.subject.id().as_bytes()).done();
             changes.push(Change { key, value: Some(encode(&self.number)) });
         }
-        self.subject.save(partition, self.number, tenant, changes);
+        self.subject.save(partition, self.number, self.tenant, changes);
     }
 }
 

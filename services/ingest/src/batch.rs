@@ -220,7 +220,9 @@ fn now() -> Timestamp {
 pub(crate) fn fault(error: LogError) -> Fault {
     match error {
         LogError::BlockTooLarge { .. } => Fault::in_field(Reason::BatchTooLarge, "events", error.to_string()),
-        LogError::DiskFull { .. } => Fault::new(Reason::Overloaded, error.to_string()),
+        LogError::DiskFull { .. } => {
+            Fault::new(Reason::DiskFull, format!("{error}: make room, then send the batch again"))
+        }
         LogError::NoSuchPartition { .. } | LogError::PastHead { .. } | LogError::Removed { .. } => {
             Fault::new(Reason::NoSuchPosition, error.to_string())
         }
