@@ -42,8 +42,8 @@ pub(crate) struct ServeArgs {
     /// Into how many partitions a new log is cut [default: the number of cores]. A log keeps its number.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     partitions: Option<u32>,
-    /// About how much memory figures, and what is needed to correct them, may take together; the rest is on disk. Also as 512MiB
-    /// or 4GiB. What answers and batches need for a moment comes on top.
+    /// About how much memory the process may take; what does not fit is on disk. The least is 128MiB. What an answer needs for
+    /// a moment, and the names of dimension values, may come on top.
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = size, env = "DESKPULSE_MEMORY_BUDGET")]
     memory_budget: usize,
     /// The least time between two checkpoints of a partition, from which a start goes on.
@@ -268,8 +268,8 @@ fn size(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("the least is {} MiB", LEAST_BUDGET >> 20))
 }
 
-/// The least memory budget: the store's cache and the subjects of a block have to fit.
-const LEAST_BUDGET: usize = 8 << 20;
+/// The least memory budget: what the process needs in any case.
+const LEAST_BUDGET: usize = 128 << 20;
 
 /// A number of seconds, at least a tenth of one.
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -46,7 +46,7 @@ impl Node {
         let keep = KeepOptions {
             disk: Arc::clone(&on),
             folder: "/data/aggregation".into(),
-            memory_bytes: 16 << 20,
+            memory_bytes: 128 << 20,
             checkpoint_every: Duration::from_millis(5),
             snapshot_every: Duration::from_millis(40),
             log_retention: Some(Duration::from_millis(10)),

@@ -37,7 +37,7 @@ impl Process {
             .arg("serve")
             .args(arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(if std::env::var_os("DESKPULSE_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })
             .spawn()
             .expect("the binary starts");
         let mut line = String::new();

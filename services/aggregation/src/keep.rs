@@ -17,7 +17,7 @@ use deskpulse_core::series::{Names, NamesKept};
 use deskpulse_disk::Disk;
 use deskpulse_store::{Store, StoreError, StoreOptions, WhatHappened, open_or_rebuild, snapshot};
 use tokio::sync::{SetOnce, oneshot};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Jobs that may wait: a checkpoint or a merge for each partition, mostly none.
 const JOBS: usize = 64;
@@ -33,8 +33,8 @@ pub struct KeepOptions {
     pub disk: Arc<dyn Disk>,
     /// In which folder.
     pub folder: PathBuf,
-    /// How much memory partitions and the store's cache may take together, in bytes. What is needed for a moment, by an answer or
-    /// a batch, comes on top.
+    /// About how much memory the process may take, in bytes; 128 MiB and more. The names of dimension values, and what an answer needs for a
+    /// moment, may come on top.
     pub memory_bytes: usize,
     /// The least time between two checkpoints of a partition. Longer where writing one takes long.
     pub checkpoint_every: Duration,
@@ -47,14 +47,22 @@ pub struct KeepOptions {
 impl KeepOptions {
     /// How much of the memory is the store's cache.
     fn cache_bytes(&self) -> usize {
-        (self.memory_bytes / 8).clamp(4 << 20, 1 << 30)
+        (self.memory_bytes / 8).clamp(16 << 20, 1 << 30)
     }
 
-    /// How much memory a partition may take of so many.
+    /// How much memory a partition may take of so many, by its own reckoning.
     pub(crate) fn partition_bytes(&self, partitions: usize) -> usize {
-        self.memory_bytes.saturating_sub(self.cache_bytes()) / partitions.max(1)
+        let for_partitions = self.memory_bytes.saturating_sub(self.cache_bytes() + OTHER_BYTES).max(LEAST_BYTES);
+        // What an allocator takes beside what it was asked for.
+        for_partitions / 5 * 4 / partitions.max(1)
     }
 }
+
+/// What a process takes beside partitions and the cache: what is on its way to the log, the log's own buffers, checkpoints on their
+/// way to the store, the program itself.
+const OTHER_BYTES: usize = 96 << 20;
+/// What partitions may take in any case: a block's subjects and some to choose from.
+const LEAST_BYTES: usize = 8 << 20;
 
 /// What stands beside a partition in the store: the first byte of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -344,8 +352,11 @@ impl Work {
     fn commit(&mut self, mut changes: Vec<Change>) -> Result<(), KeepError> {
         let kept = self.names.put_away(self.kept, &mut changes);
         let bytes = |change: &Change| (change.key.len() + change.value.as_ref().map_or(0, Vec::len)) as u64;
-        self.wait_for_room(changes.iter().map(bytes).sum());
+        let (count, bytes) = (changes.len(), changes.iter().map(bytes).sum());
+        self.wait_for_room(bytes);
+        let begun = Instant::now();
         self.store.commit(changes.into_iter().map(store_change).collect())?;
+        debug!(count, bytes, took = ?begun.elapsed(), "committed");
         self.kept = kept;
         self.committed = true;
         Ok(())

@@ -5,6 +5,7 @@ use deskpulse_core::grid::Merged;
 use deskpulse_core::partition::{Kept, Letter, Partition};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::follow::now;
 use crate::keep::Keeper;
@@ -27,7 +28,7 @@ enum UnderWay {
     /// The checkpoint is on its way to the disk.
     Committing(Instant, oneshot::Receiver<Kept>),
     /// Chunks of facts are being made one.
-    Merging(Vec<oneshot::Receiver<Merged>>),
+    Merging(oneshot::Receiver<Merged>, Vec<oneshot::Receiver<Merged>>),
     /// The keeper cannot go on: it has said why, and the process is about to end.
     Failed,
 }
@@ -113,15 +114,9 @@ impl Keeping {
                     Ok(kept) => return Next::Kept(kept),
                     Err(_) => self.under_way = UnderWay::Failed,
                 },
-                UnderWay::Merging(merges) => match merges.last_mut() {
-                    None => self.under_way = UnderWay::Nothing,
-                    Some(merge) => match merge.await {
-                        Ok(merged) => {
-                            merges.pop();
-                            return Next::Merged(merged);
-                        }
-                        Err(_) => self.under_way = UnderWay::Failed,
-                    },
+                UnderWay::Merging(next, _) => match next.await {
+                    Ok(merged) => return Next::Merged(merged),
+                    Err(_) => self.under_way = UnderWay::Failed,
                 },
                 UnderWay::Failed => std::future::pending().await,
             }
@@ -139,7 +134,12 @@ impl Keeping {
             }
             Next::Write => self.write(partition, SUBJECTS_AT_ONCE),
             Next::Kept(kept) => self.kept(&kept, partition, at),
-            Next::Merged(merged) => partition.merged(merged),
+            Next::Merged(merged) => {
+                partition.merged(merged);
+                if let UnderWay::Merging(_, rest) = &mut self.under_way {
+                    self.under_way = merging(std::mem::take(rest));
+                }
+            }
         }
     }
 
@@ -174,8 +174,15 @@ impl Keeping {
         partition.kept(kept);
         post.is_kept(self.number, kept.letters_taken());
         self.keeper.is_at(self.number, kept.position());
+        debug!(
+            partition = self.number,
+            position = kept.position(),
+            bytes = partition.bytes(),
+            budget = self.budget,
+            "kept"
+        );
         let merges = partition.merges(MERGES).into_iter().map(|merge| self.keeper.merge(merge)).collect();
-        self.under_way = UnderWay::Merging(merges);
+        self.under_way = merging(merges);
         self.least = 0;
     }
 
@@ -215,4 +222,9 @@ impl Keeping {
         // All that is left is needed: it is not worth trying again before there is a good deal more.
         self.least = partition.bytes() + self.budget / 10;
     }
+}
+
+/// Merges that are under way, if there are any.
+fn merging(mut merges: Vec<oneshot::Receiver<Merged>>) -> UnderWay {
+    merges.pop().map_or(UnderWay::Nothing, |next| UnderWay::Merging(next, merges))
 }
