@@ -15,7 +15,8 @@ use crate::reference::{Model, Scenario, compare, scenario};
 /// How many scenarios share a server.
 const TOGETHER: u64 = 50;
 
-fn setting(name: &str, usual: u64) -> u64 {
+/// A number set in the environment.
+pub(crate) fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 

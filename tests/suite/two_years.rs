@@ -12,15 +12,12 @@ use deskpulse_proto::v1::{
     ConversationStatusChanged, Dimensions, Event, MessageCreated,
 };
 
+use crate::against_reference::setting;
 use crate::harness::{Client, Process, Question, Random, ask, run, timestamp};
 
 const BATCH: usize = 1_000;
 const DAY: i64 = 86_400;
 const MONTHS: i64 = 24;
-
-fn setting(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
-}
 
 /// What happens in a conversation, and after how many seconds.
 fn story(random: &mut Random, number: u64) -> Vec<(i64, Payload)> {
