@@ -2,14 +2,16 @@
 //!
 //! The real binary on real files. Every case works on a copy of a folder that a server wrote and closed.
 
+#[path = "offline/export.rs"]
 mod export;
+#[path = "offline/folder.rs"]
 mod folder;
 
 use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{Process, run, shared};
+use crate::harness::Process;
 use folder::{Folder, MESSAGES, assert_says, text};
 
 /// What a check says of itself in JSON, and its exit code.
@@ -141,12 +143,7 @@ const WRECKS: [Wreck; 13] = [
         offset: None,
         loses: true,
     },
-    Wreck {
-        what: "an empty raw segment",
-        wreck: |folder| folder.cut(&folder.raw(), |_| 0),
-        offset: None,
-        loses: true,
-    },
+    Wreck { what: "an empty raw segment", wreck: |folder| folder.cut(&folder.raw(), |_| 0), offset: None, loses: true },
     Wreck {
         what: "a missing compressed segment",
         wreck: |folder| {
@@ -156,12 +153,7 @@ const WRECKS: [Wreck; 13] = [
         offset: Some(0),
         loses: true,
     },
-    Wreck {
-        what: "a missing raw segment",
-        wreck: |folder| folder.remove(&folder.raw()),
-        offset: None,
-        loses: true,
-    },
+    Wreck { what: "a missing raw segment", wreck: |folder| folder.remove(&folder.raw()), offset: None, loses: true },
     Wreck {
         what: "two segments in each other's place",
         wreck: |folder| folder.swap(&folder.sealed(), &folder.raw()),
@@ -245,7 +237,11 @@ fn a_damaged_store_or_snapshot_is_named_and_the_next_start_answers_as_before() {
     let written = Folder::written();
     type Wrecking = fn(&Folder) -> String;
     let wrecks: [(&str, Wrecking, bool); 6] = [
-        ("a flipped bit in the store", |folder| folder.flip(&folder.store().join("store.redb"), |_| 5 * 4_096 + 7), true),
+        (
+            "a flipped bit in the store",
+            |folder| folder.flip(&folder.store().join("store.redb"), |_| 5 * 4_096 + 7),
+            true,
+        ),
         ("a store without its end", |folder| folder.cut(&folder.store().join("store.redb"), |bytes| bytes / 2), true),
         ("an empty store", |folder| folder.cut(&folder.store().join("store.redb"), |_| 0), true),
         ("a flipped bit in a snapshot", |folder| folder.flip(&folder.snapshot(), |bytes| bytes / 2), false),
@@ -280,7 +276,10 @@ fn a_damaged_store_or_snapshot_is_named_and_the_next_start_answers_as_before() {
         let set_aside = folder.store().join("store.damaged-1");
         assert_eq!(set_aside.exists(), of_store, "{what}: the damaged store is kept");
         if of_store {
-            assert!(Some(&std::fs::read(&set_aside).expect("it is there")) == before.get(&folder.store().join("store.redb")));
+            assert!(
+                Some(&std::fs::read(&set_aside).expect("it is there"))
+                    == before.get(&folder.store().join("store.redb"))
+            );
         }
     }
 }

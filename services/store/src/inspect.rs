@@ -65,9 +65,9 @@ pub fn inspect_with(
     let there = |name: &str| names.iter().any(|other| other == name);
     let lock_path = folder.join(LOCK);
     // Whoever opens the store makes this file first.
-    let lock = if there(LOCK) {
+    let held = if there(LOCK) {
         match disk.try_lock(&lock_path).map_err(|error| StoreError::disk(&lock_path, error)) {
-            Ok(lock) => Some(lock.ok_or(StoreError::InUse { file: lock_path })?),
+            Ok(free) => Some(free.ok_or(StoreError::InUse { file: lock_path })?),
             Err(StoreError::ReadOnly { .. }) => None,
             Err(error) => return Err(error),
         }
@@ -75,7 +75,7 @@ pub fn inspect_with(
         None
     };
     let store = if there(STORE) { look_at_store(disk, folder, look) } else { StoreState::Missing };
-    drop(lock);
+    drop(held);
     let snapshots = snapshot::list(disk.as_ref(), folder)?.into_iter().map(|file| {
         let found = snapshot::verify(disk.as_ref(), folder, &file);
         (file, found)
