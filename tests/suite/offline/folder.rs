@@ -77,15 +77,18 @@ impl Folder {
         partitions.iter().all(|partition| partition["store_at"] == partition["head"])
     }
 
+    pub(super) fn root(&self) -> &str {
+        self.root.path().to_str().expect("UTF-8")
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
     /// What a server of this folder is started with.
     pub(super) fn arguments(&self) -> Vec<&str> {
-        let folder = self.root.path().to_str().expect("UTF-8");
         let often = ["--partitions", "3", "--checkpoint-every", "0.1", "--snapshot-every", "0.5"];
-        [&["--listen", "127.0.0.1:0", "--data-dir", folder], &often[..]].concat()
+        [&["--listen", "127.0.0.1:0", "--data-dir", self.root()], &often[..]].concat()
     }
 
     pub(super) fn serve(&self) -> Process {
@@ -224,8 +227,7 @@ impl Folder {
             let done = Command::new("mount").args(arguments).arg(path).output();
             done.is_ok_and(|output| output.status.success())
         };
-        let folder = path.to_str().expect("UTF-8");
-        if !mount(&["--bind", folder]) {
+        if !mount(&["--bind", self.root()]) {
             return None;
         }
         let mounted = Mount(path.to_owned());
