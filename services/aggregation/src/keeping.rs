@@ -116,9 +116,9 @@ impl Keeping {
                 UnderWay::Merging(merges) => match merges.last_mut() {
                     None => self.under_way = UnderWay::Nothing,
                     Some(merge) => match merge.await {
-                        Ok(merged) => {
+                        Ok(done) => {
                             merges.pop();
-                            return Next::Merged(merged);
+                            return Next::Merged(done);
                         }
                         Err(_) => self.under_way = UnderWay::Failed,
                     },

@@ -92,12 +92,12 @@ pub struct Lines {
     name: String,
     unfinished: Option<Unfinished>,
     line: Vec<u8>,
-    lines: u64,
+    count: u64,
 }
 
 impl std::fmt::Debug for Lines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lines").field("name", &self.name).field("lines", &self.lines).finish_non_exhaustive()
+        f.debug_struct("Lines").field("name", &self.name).field("count", &self.count).finish_non_exhaustive()
     }
 }
 
@@ -130,7 +130,7 @@ impl Lines {
                 Sink::Zstd(encoder)
             }
         };
-        Ok(Self { sink, name, unfinished, line: Vec::new(), lines: 0 })
+        Ok(Self { sink, name, unfinished, line: Vec::new(), count: 0 })
     }
 
     /// Writes an event.
@@ -151,14 +151,14 @@ impl Lines {
             .with_context(|| format!("no JSON for {}", descriptor.name()))?;
         self.line.push(b'\n');
         self.sink.writer().write_all(&self.line).with_context(|| format!("cannot write {}", self.name))?;
-        self.lines += 1;
+        self.count += 1;
         Ok(())
     }
 
     /// How many lines were written.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.lines
+        self.count
     }
 
     /// Makes the file whole, durable and known by its name.

@@ -10,12 +10,15 @@ use deskpulse_proto::v1::{ConfigChange, MetricRow, MetricSelection};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 
 use super::assert_code;
-use super::folder::{Folder, MESSAGES, assert_says, text};
+use super::folder::{Folder, MESSAGES, assert_says, lines, text};
 use crate::against_reference::{configure, difference};
 use crate::harness::{Client, PROGRAM, Process, Random, ask, run, shared};
 use crate::reference::scenario;
 
 const SCENARIOS: u64 = 60;
+
+/// Gives what was packed.
+type Unpack = fn(&[u8]) -> Vec<u8>;
 
 /// Imports a file; returns the summary.
 fn import(file: &Path, process: &Process, more: &[&str]) -> serde_json::Value {
@@ -39,7 +42,7 @@ fn changes(file: &Path) -> Vec<ConfigChange> {
     lines.lines().map(parse).collect()
 }
 
-async fn config_of(process: &Process) -> ConfigServiceClient<tonic::transport::Channel> {
+fn config_of(process: &Process) -> ConfigServiceClient<tonic::transport::Channel> {
     ConfigServiceClient::new(channel(&process.url).expect("an address"))
 }
 
@@ -49,38 +52,38 @@ fn what_was_sent_twice_retracted_or_in_conflict_answers_the_same_after_an_export
         (1..=SCENARIOS).map(|seed| scenario(&mut Random(seed)).for_tenant(&format!("t{seed}"))).collect();
     let folder = Folder::empty();
     let mut process = folder.serve();
-    let (mut sent, mut set) = (0, 0);
+    let (mut events, mut settings) = (0, 0);
     run(async {
         let client = Client::connect(&process.url);
-        let mut config = config_of(&process).await;
+        let mut config = config_of(&process);
         for scenario in &scenarios {
             for batch in scenario.events.chunks(7) {
                 client.send(batch.to_vec()).await;
-                sent += batch.len();
+                events += batch.len();
             }
             for change in &scenario.config {
                 configure(&mut config, change.clone()).await.expect("it is taken");
-                set += 1;
+                settings += 1;
             }
         }
     });
     assert_eq!(process.terminate("-TERM"), Some(0));
 
     let target = tempfile::tempdir().expect("a folder");
-    let (events, config) = (target.path().join("events.jsonl.zst"), target.path().join("config.jsonl"));
-    let names = [events.to_str().expect("UTF-8"), "--config", config.to_str().expect("UTF-8")];
+    let (file, config) = (target.path().join("events.jsonl.zst"), target.path().join("config.jsonl"));
+    let names = [file.to_str().expect("UTF-8"), "--config", config.to_str().expect("UTF-8")];
     let output = folder.deskpulse("export", &names);
     assert_code(&output, 0, "export");
     let changes = changes(&config);
-    assert_eq!(changes.len(), set);
+    assert_eq!(changes.len(), settings);
 
     let elsewhere = Folder::empty();
     let process = elsewhere.serve();
-    let summary = import(&events, &process, &[]);
-    assert_eq!(summary["rows"], sent, "all that was acknowledged, however often: {summary}");
+    let summary = import(&file, &process, &[]);
+    assert_eq!(summary["rows"], events, "all that was acknowledged, however often: {summary}");
     run(async {
         let client = Client::connect(&process.url);
-        let mut config = config_of(&process).await;
+        let mut config = config_of(&process);
         for change in changes {
             configure(&mut config, change).await.expect("it is taken");
         }
@@ -100,8 +103,8 @@ fn an_export_is_packed_as_its_name_says_and_holds_the_tenant_asked_for() {
     let plain = folder.deskpulse("export", &[]);
     assert_code(&plain, 0, "export");
     assert_says(&plain, &["exported 14,000 events"]);
-    assert_eq!(plain.stdout.iter().filter(|byte| **byte == b'\n').count() as u64, MESSAGES);
-    let unpack: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [
+    assert_eq!(lines(&plain), MESSAGES);
+    let unpack: [(&str, Unpack); 3] = [
         ("events.jsonl", <[u8]>::to_vec),
         ("events.jsonl.gz", |bytes| {
             let mut text = Vec::new();
@@ -132,6 +135,27 @@ fn an_export_is_packed_as_its_name_says_and_holds_the_tenant_asked_for() {
     let output = folder.deskpulse("export", &[path.to_str().expect("UTF-8")]);
     assert_code(&output, 0, "a repaired log");
     assert_says(&output, &["warning: ", "were lost before an earlier repair"]);
+}
+
+#[test]
+fn an_export_says_which_blocks_retention_removed() {
+    let folder = Folder::written();
+    let first = folder.sealed();
+    folder.go_on_until(&["--log-retention", "0.1"], |_| !first.exists());
+    let output = folder.deskpulse("export", &[]);
+    assert_code(&output, 0, "a log that was cut");
+    assert_says(&output, &["warning: partition 1 begins at block ", "retention removed the "]);
+    assert!(lines(&output) > 0, "what is left is exported");
+    let output = folder.deskpulse("check", &[]);
+    assert_code(&output, 0, "a log that was cut is sound");
+    assert_says(&output, &["note: partition 1 begins at block "]);
+
+    // What neither the log nor a snapshot has, no start can make good.
+    std::fs::remove_dir_all(folder.store()).expect("removed");
+    std::fs::create_dir(folder.store()).expect("made");
+    let output = folder.deskpulse("check", &["--repair"]);
+    assert_code(&output, 1, "a cut log without its store");
+    assert_says(&output, &["no snapshot reaches so far", "put the log's older segments back"]);
 }
 
 /// The answers to every metric there is, over all time, by channel.

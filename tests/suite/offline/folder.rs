@@ -57,6 +57,23 @@ impl Folder {
         panic!("the store never has all")
     }
 
+    /// Runs a server, and sends it more, until something holds that is done in the background.
+    pub(super) fn go_on_until(&self, options: &[&str], holds: impl Fn(&Self) -> bool) {
+        let mut process = Process::serve(&[&self.arguments()[..], options].concat());
+        let patience = Instant::now() + Duration::from_mins(1);
+        run(async {
+            let client = Client::connect(&process.url);
+            for number in MESSAGES.. {
+                assert!(Instant::now() < patience, "it does not happen: {:?}", self.bytes().keys());
+                client.send(vec![message(number)]).await;
+                if holds(self) {
+                    break;
+                }
+            }
+        });
+        assert_eq!(process.terminate("-TERM"), Some(0));
+    }
+
     /// Asks a server until something holds that is done in the background.
     fn ask_until(&self, process: &Process, holds: impl Fn(&Self) -> bool) {
         let patience = Instant::now() + Duration::from_mins(1);
@@ -186,6 +203,15 @@ impl Folder {
         name(path)
     }
 
+    /// Flips a bit in every page of a store but the first, so that no start gets round them all.
+    #[expect(clippy::unused_self, reason = "it is a file of the folder")]
+    pub(super) fn riddle(&self, path: &Path) -> String {
+        let mut bytes = fs::read(path).expect("readable");
+        bytes.iter_mut().skip(2 * 4_096 + 7).step_by(4_096).for_each(|byte| *byte ^= 0x10);
+        fs::write(path, bytes).expect("written");
+        name(path)
+    }
+
     /// Cuts a file to a length that depends on its own.
     #[expect(clippy::unused_self, reason = "it is a file of the folder")]
     pub(super) fn cut(&self, path: &Path, to: fn(u64) -> u64) -> String {
@@ -290,6 +316,11 @@ async fn configure(url: &str) {
     }
     let settings = Tenant { tenant: "acme".to_owned(), calendar: "office".to_owned(), ..Default::default() };
     config.set_tenant(SetTenantRequest { tenant: Some(settings) }).await.expect("it is taken");
+}
+
+/// How many lines a command wrote on standard output.
+pub(super) fn lines(output: &Output) -> u64 {
+    String::from_utf8_lossy(&output.stdout).lines().count() as u64
 }
 
 /// All a command said.
