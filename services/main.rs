@@ -1,6 +1,8 @@
 //! `deskpulse`: ingest, aggregation and query of customer-service events, and the command line to use them.
 
+mod check;
 mod demo;
+mod export;
 mod metrics;
 mod serve;
 
@@ -13,7 +15,9 @@ use deskpulse_cli::query::QueryArgs;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
+use crate::check::CheckArgs;
 use crate::demo::DemoArgs;
+use crate::export::ExportArgs;
 use crate::serve::ServeArgs;
 
 /// Events are small things that come and go on many threads.
@@ -31,7 +35,9 @@ Examples:
   deskpulse serve --data-dir ./data
   deskpulse import events.jsonl.gz --tenant acme
   deskpulse query first_response_time:p50,p90 --tenant acme --group-by channel --from -7d
-  deskpulse metrics"
+  deskpulse metrics
+  deskpulse check --data-dir ./data
+  deskpulse export --data-dir ./data events.jsonl.zst"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -50,6 +56,10 @@ enum Command {
     Query(QueryArgs),
     /// List the metrics there are.
     Metrics(metrics::MetricsArgs),
+    /// Look a data folder over while no server has it open, and put a damaged log in order.
+    Check(CheckArgs),
+    /// Write the events of a data folder as JSON lines, which import reads.
+    Export(ExportArgs),
 }
 
 fn main() -> ExitCode {
@@ -77,15 +87,18 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match arguments.command {
-            Command::Serve(args) => serve::serve(args).await,
-            Command::Demo(args) => demo::demo(args).await,
-            Command::Import(args) => deskpulse_cli::import::import(args).await.map(drop),
-            Command::Query(args) => deskpulse_cli::query::query(args).await,
-            Command::Metrics(args) => metrics::metrics(&args),
+            Command::Serve(args) => serve::serve(args).await?,
+            Command::Demo(args) => demo::demo(args).await?,
+            Command::Import(args) => deskpulse_cli::import::import(args).await.map(drop)?,
+            Command::Query(args) => deskpulse_cli::query::query(args).await?,
+            Command::Metrics(args) => metrics::metrics(&args)?,
+            Command::Check(args) => return check::check(&args),
+            Command::Export(args) => export::export(&args)?,
         }
+        Ok(ExitCode::SUCCESS)
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{}", deskpulse_cli::failure::report(&error));
             // Not a return: a reader of a silent standard input would hold the runtime up.

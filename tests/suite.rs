@@ -20,6 +20,8 @@ mod kills;
 mod law;
 #[path = "suite/layers.rs"]
 mod layers;
+#[path = "suite/offline.rs"]
+mod offline;
 #[path = "suite/other_clients.rs"]
 mod other_clients;
 #[path = "suite/readme.rs"]

@@ -221,6 +221,9 @@ fn errors_say_what_to_do_and_have_their_exit_codes() {
     fails(&["import", "absent.jsonl", "--server", suite.url()], 1, &["error:", "absent.jsonl"]);
     fails(&["query", "backlog", "--tenant", "t", "--server", "http://127.0.0.1:1"], 1, &["error:", "hint:"]);
     fails(&["serve", "--role", "query"], 2, &["--aggregation"]);
+    fails(&["check", "--data-dir", "absent"], 1, &["error:", "absent", "hint:"]);
+    fails(&["check", "--output", "csv"], 2, &["table", "json"]);
+    fails(&["export", "events.csv"], 2, &[".jsonl.zst"]);
     fails(&["nonsense"], 2, &["Usage"]);
     fails(&[], 2, &["Usage", "Examples"]);
 }
@@ -228,7 +231,7 @@ fn errors_say_what_to_do_and_have_their_exit_codes() {
 #[test]
 fn every_command_has_help_with_examples() {
     let folder = tempfile::tempdir().expect("a folder");
-    for command in ["serve", "demo", "import", "query", "metrics"] {
+    for command in ["serve", "demo", "import", "query", "metrics", "check", "export"] {
         let help = stdout(&deskpulse(folder.path(), &[command, "--help"]));
         assert!(help.contains("Examples:") && help.contains(&format!("deskpulse {command}")), "{help}");
     }

@@ -116,6 +116,20 @@ struct StoreArchive(Arc<dyn Store>);
 
 impl Archive for StoreArchive {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+        StoreAtRest(&*self.0).get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], see: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Unreadable> {
+        StoreAtRest(&*self.0).scan(prefix, see)
+    }
+}
+
+/// A store somebody else holds, as partitions read it.
+#[derive(Debug)]
+pub(crate) struct StoreAtRest<'a>(pub(crate) &'a dyn Store);
+
+impl Archive for StoreAtRest<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
         self.0.get(key).map_err(|error| unreadable(&error))
     }
 
@@ -127,6 +141,13 @@ impl Archive for StoreArchive {
         });
         scanned.map_err(|error| unreadable(&error))
     }
+}
+
+/// The log an archive follows and up to where, by partition; `None` for an empty one.
+pub(crate) fn positions_in(archive: &dyn Archive) -> Result<Option<(u64, Vec<u64>)>, Unreadable> {
+    let Some(Identity { log_id, partitions, .. }) = Identity::of(archive)? else { return Ok(None) };
+    let positions = (0..partitions).map(|number| Partition::position_in(archive, number));
+    Ok(Some((log_id, positions.collect::<Result<_, _>>()?)))
 }
 
 fn unreadable(error: &StoreError) -> Unreadable {
@@ -180,10 +201,7 @@ impl Opened {
 
     /// The log the store follows and up to where, by partition; `None` for an empty store. A log of that number that ends before is damaged.
     pub fn positions(&self) -> Result<Option<(u64, Vec<u64>)>, KeepError> {
-        let archive = self.keeper.archive();
-        let Some(Identity { log_id, partitions, .. }) = Identity::of(&*archive)? else { return Ok(None) };
-        let positions = (0..partitions).map(|number| Partition::position_in(&*archive, number));
-        Ok(Some((log_id, positions.collect::<Result<_, _>>()?)))
+        Ok(positions_in(&*self.keeper.archive())?)
     }
 }
 
@@ -330,7 +348,7 @@ struct Work {
 impl Work {
     fn run(mut self, jobs: &Receiver<Job>) -> Result<(), KeepError> {
         loop {
-            match jobs.recv_timeout(self.options.snapshot_every.min(Duration::from_secs(60))) {
+            match jobs.recv_timeout(self.options.snapshot_every.min(Duration::from_mins(1))) {
                 Ok(Job::Checkpoint(checkpoint, beside, done)) => {
                     let (mut changes, kept) = checkpoint.work_out();
                     changes.extend(beside);

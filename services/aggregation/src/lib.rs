@@ -9,8 +9,10 @@ mod follow;
 mod keep;
 mod keeping;
 mod post;
+mod rest;
 mod retention;
 
 pub use aggregation_service::AggregationApi;
 pub use follow::Aggregation;
 pub use keep::{KeepError, KeepOptions, Opened, folder_of};
+pub use rest::{AtRest, Follows, has_meaning, look_at, positions_in};

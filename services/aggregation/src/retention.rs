@@ -74,7 +74,7 @@ mod tests {
         let mut retention = Retention::open(&EmptyArchive, 0, Some(Duration::from_secs(100))).expect("nothing to read");
         let at = |seconds: i64| Timestamp::clamped(seconds * 1_000);
         assert_eq!(retention.over_up_to(at(0)), 0);
-        for second in 0..1_000i64 {
+        for second in 0..1_000_i64 {
             retention.is_at(second.cast_unsigned() * 10, at(second));
             let over = retention.over_up_to(at(second));
             assert_eq!(over, second.saturating_sub(100).max(0).cast_unsigned() * 10, "after {second} s");

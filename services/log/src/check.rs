@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,6 +92,24 @@ pub struct Lost {
     pub last: Position,
 }
 
+/// A sound block of a log that is read as a whole.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The file it stands in.
+    pub file: &'a Path,
+    /// In which form that is.
+    pub form: SegmentForm,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Where it stands in its partition.
+    pub position: Position,
+    /// What was appended, byte for byte.
+    pub payload: &'a [u8],
+}
+
+/// What [`walk_on`] calls for every block.
+pub type See<'a> = dyn FnMut(Seen<'_>) -> ControlFlow<()> + 'a;
+
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Repair {
@@ -110,6 +129,16 @@ pub fn inspect_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Report, LogError> {
     let folder = Folder { disk, path: dir.to_owned() };
     let _lock = lock_if_possible(&folder)?;
     Ok(Survey::of(&folder)?.report())
+}
+
+/// Reads a whole log as [`inspect_on`] does and shows every sound block on the way; `None` when `see` broke it off.
+///
+/// Segment by segment, and in each one partition after the other, so that the blocks of every partition come in their order. Blocks
+/// that are lost are left out. What was damaged is known only at the end. One segment is held in memory at a time.
+pub fn walk_on(disk: Arc<dyn Disk>, dir: &Path, see: &mut See<'_>) -> Result<Option<Report>, LogError> {
+    let folder = Folder { disk, path: dir.to_owned() };
+    let _lock = lock_if_possible(&folder)?;
+    Ok(Survey::seeing(&folder, Some(see))?.map(|survey| survey.report()))
 }
 
 /// Repairs a log in a folder of the file system, as [`repair_on`] does.
@@ -196,6 +225,11 @@ struct Survey<'a> {
 
 impl<'a> Survey<'a> {
     fn of(folder: &'a Folder) -> Result<Self, LogError> {
+        Ok(Self::seeing(folder, None)?.expect("nobody is there to break it off"))
+    }
+
+    /// Reads all, and shows the blocks to whoever wants them; `None` when they had enough.
+    fn seeing(folder: &'a Folder, mut see: Option<&mut See<'_>>) -> Result<Option<Self>, LogError> {
         let listing = folder.list()?;
         let numbers: BTreeSet<u64> = listing.raw.iter().chain(&listing.sealed).copied().collect();
         let (identity, meta_damage) = match meta::load(folder) {
@@ -227,12 +261,22 @@ impl<'a> Survey<'a> {
         let from = first.as_ref().map_or_else(|| numbers.first().copied().unwrap_or(1), |first| first.segment);
         let last = numbers.last().copied().unwrap_or(from).max(from);
         for number in from..=last {
-            let found = survey.read(number, None)?;
+            let mut blocks = Blocks::new();
+            let found = survey.read(number, see.is_some().then_some(&mut blocks))?;
+            if let (Some(see), Some((file, form, _))) = (&mut see, &found.file) {
+                for ((partition, position), payload) in &blocks {
+                    let Some(payload) = payload else { continue };
+                    let seen = Seen { file, form: *form, partition: *partition, position: *position, payload };
+                    if see(seen).is_break() {
+                        return Ok(None);
+                    }
+                }
+            }
             survey.segments.insert(number, found);
         }
         survey.first = first.unwrap_or_else(|| survey.guess_first(from));
         survey.check_sequence();
-        Ok(survey)
+        Ok(Some(survey))
     }
 
     /// Where the log begins, by its oldest segment.

@@ -32,7 +32,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use check::{
-    Damage, Lost, PartitionReport, Repair, Report, SegmentForm, SegmentReport, inspect, inspect_on, repair, repair_on,
+    Damage, Lost, PartitionReport, Repair, Report, See, Seen, SegmentForm, SegmentReport, inspect, inspect_on, repair,
+    repair_on, walk_on,
 };
 pub use embedded::{EmbeddedLog, LogOptions, Stats, Surroundings};
 pub use error::LogError;

@@ -8,7 +8,7 @@ use deskpulse_disk::{Access, Disk};
 use crate::open::{LOCK, SET_ASIDE, STORE, UNFINISHED};
 use crate::redb_store;
 use crate::snapshot::{self, SnapshotFile, SnapshotInfo};
-use crate::{StoreError, StoreOptions};
+use crate::{Store, StoreError, StoreOptions};
 
 /// What a folder holds.
 #[derive(Debug)]
@@ -52,21 +52,30 @@ pub struct Figures {
 /// A store in use is not read: it would change meanwhile. While this runs, nobody else can open it, unless the folder does not
 /// let us lock it.
 pub fn inspect(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Report, StoreError> {
+    inspect_with(disk, folder, &mut |_| {})
+}
+
+/// Does as [`inspect`] does, and shows the store when it is sound, to be read: what is committed to it is forgotten.
+pub fn inspect_with(
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    look: &mut dyn FnMut(&dyn Store),
+) -> Result<Report, StoreError> {
     let names = disk.list(folder).map_err(|error| StoreError::disk(folder, error))?;
     let there = |name: &str| names.iter().any(|other| other == name);
     let lock_path = folder.join(LOCK);
     // Whoever opens the store makes this file first.
-    let lock = if there(LOCK) {
+    let held = if there(LOCK) {
         match disk.try_lock(&lock_path).map_err(|error| StoreError::disk(&lock_path, error)) {
-            Ok(lock) => Some(lock.ok_or(StoreError::InUse { file: lock_path })?),
+            Ok(free) => Some(free.ok_or(StoreError::InUse { file: lock_path })?),
             Err(StoreError::ReadOnly { .. }) => None,
             Err(error) => return Err(error),
         }
     } else {
         None
     };
-    let store = if there(STORE) { look_at_store(disk, &folder.join(STORE)) } else { StoreState::Missing };
-    drop(lock);
+    let store = if there(STORE) { look_at_store(disk, folder, look) } else { StoreState::Missing };
+    drop(held);
     let snapshots = snapshot::list(disk.as_ref(), folder)?.into_iter().map(|file| {
         let found = snapshot::verify(disk.as_ref(), folder, &file);
         (file, found)
@@ -84,11 +93,12 @@ pub fn inspect(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Report, StoreError
     })
 }
 
-fn look_at_store(disk: &Arc<dyn Disk>, path: &Path) -> StoreState {
+fn look_at_store(disk: &Arc<dyn Disk>, folder: &Path, look: &mut dyn FnMut(&dyn Store)) -> StoreState {
+    let path = &folder.join(STORE);
     let at = |error| StoreError::disk(path, error);
     let figures = disk.open(path, Access::Read).map_err(at).and_then(|file| {
         let file_bytes = file.len().map_err(at)?;
-        let counted = redb_store::check(path, file, StoreOptions::default().cache_bytes)?;
+        let counted = redb_store::check(folder, path, file, StoreOptions::default().cache_bytes, look)?;
         let redb_store::Counted { keys, key_bytes, value_bytes } = counted;
         Ok(Figures { file_bytes, keys, key_bytes, value_bytes })
     });

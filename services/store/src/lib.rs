@@ -22,10 +22,10 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 pub use error::StoreError;
-pub use inspect::{Figures, Report, StoreState, inspect};
+pub use inspect::{Figures, Report, StoreState, inspect, inspect_with};
 #[cfg(feature = "twin")]
 pub use memory::MemoryStore;
-pub use open::{Opened, StoreOptions, WhatHappened, open_or_rebuild};
+pub use open::{Opened, SET_ASIDE_MAX, StoreOptions, WhatHappened, open_or_rebuild};
 pub use redb_store::RedbStore;
 
 /// How long a key may be, in bytes.

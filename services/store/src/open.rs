@@ -16,7 +16,7 @@ pub(crate) const UNFINISHED: &str = "store.unfinished";
 pub(crate) const LOCK: &str = "store.lock";
 pub(crate) const SET_ASIDE: &str = "store.damaged-";
 /// How many damaged stores are kept before the next is refused.
-pub(crate) const SET_ASIDE_MAX: usize = 4;
+pub const SET_ASIDE_MAX: usize = 4;
 
 /// How the store works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -43,7 +43,8 @@ pub struct RedbStore {
     database: Option<Database>,
     /// Whether a commit failed. Held while one is under way.
     failed: Mutex<bool>,
-    disk: Arc<dyn Disk>,
+    /// `None` when it is only looked at, and nothing is to be left behind.
+    disk: Option<Arc<dyn Disk>>,
     folder: PathBuf,
     file: PathBuf,
     damage: FirstDamage,
@@ -76,7 +77,7 @@ impl RedbStore {
             transaction.commit()?;
             Ok(database)
         })?;
-        Self::new(disk, folder, path, database, damage)
+        Self::new(Some(disk), folder, path, database, damage)
     }
 
     /// Opens the store in a file.
@@ -90,11 +91,11 @@ impl RedbStore {
         let path = folder.join(name);
         let file = disk.open(&path, Access::Write).map_err(|error| StoreError::disk(&path, error))?;
         let (database, damage) = open_database(&path, file, cache_bytes, trust)?;
-        Self::new(disk, folder, path, database, damage)
+        Self::new(Some(disk), folder, path, database, damage)
     }
 
     fn new(
-        disk: &Arc<dyn Disk>,
+        disk: Option<&Arc<dyn Disk>>,
         folder: &Path,
         file: PathBuf,
         database: Database,
@@ -105,7 +106,7 @@ impl RedbStore {
             view: RwLock::new(Some(view)),
             database: Some(database),
             failed: Mutex::new(false),
-            disk: Arc::clone(disk),
+            disk: disk.map(Arc::clone),
             folder: folder.to_path_buf(),
             file,
             damage,
@@ -131,11 +132,11 @@ impl RedbStore {
 
     /// Has the next start check the whole store.
     fn suspect(&self, error: &StoreError) {
-        if matches!(error, StoreError::Damaged { .. }) {
+        if let (StoreError::Damaged { .. }, Some(disk)) = (error, &self.disk) {
             let path = self.folder.join(SUSPECT);
             // Without it, the next start meets the damage where this one did. The damage itself is what the caller hears of.
-            let _ = self.disk.open(&path, Access::Create).and_then(|file| file.sync());
-            let _ = self.disk.sync_folder(&self.folder);
+            let _ = disk.open(&path, Access::Create).and_then(|file| file.sync());
+            let _ = disk.sync_folder(&self.folder);
         }
     }
 
@@ -256,14 +257,20 @@ pub(crate) struct Counted {
     pub(crate) value_bytes: u64,
 }
 
-/// Reads and checks all of a store without changing its file.
-pub(crate) fn check(path: &Path, file: Arc<dyn DiskFile>, cache_bytes: usize) -> Result<Counted, StoreError> {
+/// Reads and checks all of a store without changing its file, then lets `look` read in it.
+pub(crate) fn check(
+    folder: &Path,
+    path: &Path,
+    file: Arc<dyn DiskFile>,
+    cache_bytes: usize,
+    look: &mut dyn FnMut(&dyn Store),
+) -> Result<Counted, StoreError> {
     let overlay = Overlay::new(file).map_err(|error| StoreError::disk(path, error))?;
     let (mut database, damage) = open_database(path, Arc::new(overlay), cache_bytes, Trust::Ours)?;
     if !guarded(path, &damage, || Ok(database.check_integrity()?))? {
         return Err(StoreError::damaged_somewhere(path, "its map of free pages is wrong"));
     }
-    guarded(path, &damage, || {
+    let counted = guarded(path, &damage, || {
         let mut counted = Counted { keys: 0, key_bytes: 0, value_bytes: 0 };
         for pair in database.begin_read()?.open_table(PAIRS)?.range::<&[u8]>(..)? {
             let (key, value) = pair?;
@@ -272,7 +279,9 @@ pub(crate) fn check(path: &Path, file: Arc<dyn DiskFile>, cache_bytes: usize) ->
             counted.value_bytes += value.value().len() as u64;
         }
         Ok(counted)
-    })
+    })?;
+    look(&RedbStore::new(None, folder, path.to_path_buf(), database, damage)?);
+    Ok(counted)
 }
 
 /// Does something with redb; a panic in it is damage it did not expect.
