@@ -155,13 +155,13 @@ async fn ordeal(seed: u64, at: Range<u64>, fault: Fault) -> Fate {
                     in_doubt.extend(batches[number..].iter().map(Vec::as_slice));
                     break;
                 }
-                match tokio::time::timeout(PATIENCE, node.client.try_send(batch.clone())).await {
-                    Ok(Ok(outcome)) => {
+                let answer = tokio::time::timeout(PATIENCE, node.client.try_send(batch.clone())).await;
+                match answer.expect("a batch is answered") {
+                    Ok(outcome) => {
                         assert_eq!(outcome.rejected, 0, "{:?}", outcome.exceptions);
                         acknowledged.push(batch);
                     }
-                    Ok(Err(_)) => in_doubt.push(batch),
-                    Err(_) => panic!("seed {seed}: no answer to a batch"),
+                    Err(_) => in_doubt.push(batch),
                 }
                 // Time passes, so that checkpoints and snapshots come between.
                 if random.below(4) == 0 {

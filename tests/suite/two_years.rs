@@ -19,6 +19,11 @@ const BATCH: usize = 1_000;
 const DAY: i64 = 86_400;
 const MONTHS: i64 = 24;
 
+/// A number of seconds, or days, below a bound.
+fn seconds(random: &mut Random, bound: usize) -> i64 {
+    i64::try_from(random.below(bound)).expect("few")
+}
+
 /// What happens in a conversation, and after how many seconds.
 fn story(random: &mut Random, number: u64) -> Vec<(i64, Payload)> {
     let conversation = format!("{number:08}-{:016x}", random.next());
@@ -52,16 +57,16 @@ fn story(random: &mut Random, number: u64) -> Vec<(i64, Payload)> {
     let mut events = vec![(0, opened), (30, assigned)];
     let mut at = 40;
     for _ in 0..2 + random.below(3) {
-        at += 20 + random.below(7_200) as i64;
+        at += 20 + seconds(random, 7_200);
         events.push((at, message(by(ActorKind::Agent, &agent))));
-        at += 20 + random.below(20_000) as i64;
+        at += 20 + seconds(random, 20_000);
         events.push((at, message(by(ActorKind::Customer, ""))));
     }
     at += 600;
     events.push((at, status(ConversationStatus::Resolved)));
     // One in ten comes back months later.
     if random.below(10) == 0 {
-        at += (30 + random.below(360) as i64) * DAY;
+        at += (30 + seconds(random, 360)) * DAY;
         events.push((at, message(by(ActorKind::Customer, ""))));
         events.push((at, status(ConversationStatus::Open)));
         events.push((at + 3_000, message(by(ActorKind::Agent, &agent))));
@@ -88,7 +93,7 @@ fn batches(conversations: u64) -> impl Iterator<Item = Vec<Event>> {
                 for (after, payload) in story(&mut random, begun) {
                     count += 1;
                     let at = begins + after;
-                    let arrives = if random.below(100) == 0 { at + random.below(365) as i64 * DAY } else { at };
+                    let arrives = if random.below(100) == 0 { at + seconds(&mut random, 365) * DAY } else { at };
                     let event = Event {
                         id: format!("{count:010}"),
                         source: "desk".to_owned(),
