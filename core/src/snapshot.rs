@@ -3,7 +3,7 @@
 mod gathered;
 mod groups;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::archive::Unreadable;
@@ -333,12 +333,14 @@ impl Collector<'_, '_> {
 
     /// The level as of some instants, ascending, each with its bucket; an instant itself counts.
     fn levels(&mut self, instants: impl Iterator<Item = (i64, u32)>) -> Result<(), Unreadable> {
-        let mut instants = instants.peekable();
-        let Some((first_ms, _)) = instants.peek().copied() else { return Ok(()) };
-        let with_next = self.part.reduction == Reduction::LevelNext;
-        let mut level =
-            Level { with_ages: self.part.reduction == Reduction::LevelAge || with_next, ..Level::default() };
+        let instants: Vec<(i64, u32)> = instants.collect();
+        let Some((first_ms, _)) = instants.first().copied() else { return Ok(()) };
         let to_ms = self.plan.cut.range().to_exclusive;
+        let with_next = self.part.reduction == Reduction::LevelNext;
+        if self.part.reduction != Reduction::LevelAge && !with_next {
+            return self.counts(&instants, to_ms);
+        }
+        let mut level = Level::default();
         let steps = self.steps_between(first_ms, to_ms, |group, fact| level.step(group, fact))?;
         let mut steps = steps.into_iter().peekable();
         let mut aged = 0;
@@ -357,8 +359,28 @@ impl Collector<'_, '_> {
             }
             if with_next {
                 self.name_next(&level, bucket)?;
-            } else if level.with_ages {
+            } else {
                 self.record_ages(&level, at_ms, bucket)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How high levels are: only what changes from one instant to the next has to be kept.
+    fn counts(&mut self, instants: &[(i64, u32)], to_ms: i64) -> Result<(), Unreadable> {
+        let mut changes: HashMap<u32, BTreeMap<usize, i64>> = HashMap::new();
+        self.steps(Range::up_to_inclusive(to_ms), |_, group, fact| {
+            let seen_from = instants.partition_point(|(at_ms, _)| *at_ms < fact.at_ms);
+            *changes.entry(group).or_default().entry(seen_from).or_default() += fact.weight.sign();
+        })?;
+        for (group, changes) in changes {
+            let mut level = 0;
+            for (number, (_, bucket)) in instants.iter().enumerate() {
+                level += changes.get(&number).copied().unwrap_or(0);
+                if level != 0 {
+                    let Some(partial) = self.partials.get(group, *bucket) else { return Ok(()) };
+                    partial.count += level;
+                }
             }
         }
         Ok(())
@@ -475,22 +497,19 @@ impl Collector<'_, '_> {
 /// What makes up a level.
 #[derive(Debug, Default)]
 struct Level {
-    with_ages: bool,
     counts: HashMap<u32, i64>,
-    /// How often each subject stands with each value in each group, where ages are asked for.
+    /// How often each subject stands with each value in each group.
     net: HashMap<(u32, SubjectNumber, i64), i64>,
 }
 
 impl Level {
     fn step(&mut self, group: u32, fact: &StoredFact) {
         *self.counts.entry(group).or_default() += fact.weight.sign();
-        if self.with_ages {
-            let key = (group, fact.subject, fact.value);
-            let count = self.net.entry(key).or_default();
-            *count += fact.weight.sign();
-            if *count == 0 {
-                self.net.remove(&key);
-            }
+        let key = (group, fact.subject, fact.value);
+        let count = self.net.entry(key).or_default();
+        *count += fact.weight.sign();
+        if *count == 0 {
+            self.net.remove(&key);
         }
     }
 }

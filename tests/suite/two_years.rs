@@ -146,8 +146,15 @@ fn peak_mib(process: &Process) -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") / 1_024
 }
 
+/// The most memory a process has had at its start, with all events and after the questions, in MiB.
+struct Peaks {
+    before: u64,
+    ingested: u64,
+    peak: u64,
+}
+
 /// A node that has taken in everything, and what it answers.
-fn life(conversations: u64, budget_mib: u64) -> (u64, u64, Vec<String>) {
+fn life(conversations: u64, budget_mib: u64) -> (Peaks, Vec<String>) {
     let folder = tempfile::tempdir().expect("a folder");
     let (data, budget) = (folder.path().to_string_lossy(), format!("{budget_mib}MiB"));
     let process = Process::serve(&[
@@ -187,21 +194,26 @@ fn life(conversations: u64, budget_mib: u64) -> (u64, u64, Vec<String>) {
         println!(
             "{events} events in {taken:.1?}, budget {budget_mib} MiB: {before} MiB at the start, {ingested} MiB with all events, {peak} MiB at most"
         );
-        (before, peak, answers)
+        (Peaks { before, ingested, peak }, answers)
     })
 }
 
 #[test]
 fn two_years_in_little_memory_answer_as_in_all_there_is() {
-    let conversations = setting("DESKPULSE_CONVERSATIONS", 110_000);
+    let conversations = setting("DESKPULSE_CONVERSATIONS", 150_000);
     let budget_mib = setting("DESKPULSE_MEMORY_BUDGET_MIB", 128);
-    let (_, bounded, answers) = life(conversations, budget_mib);
-    let (before, unbounded, expected) = life(conversations, 1 << 16);
+    let (bounded, answers) = life(conversations, budget_mib);
+    let (unbounded, expected) = life(conversations, 1 << 16);
     for (answer, expected) in answers.iter().zip(&expected) {
         assert_eq!(answer, expected);
     }
-    let state = unbounded - before;
-    println!("all of it takes {state} MiB; with a budget of {budget_mib} MiB the process took {bounded} MiB at most");
+    let state = unbounded.ingested - unbounded.before;
+    println!(
+        "all of it takes {state} MiB; with a budget of {budget_mib} MiB the process took {} MiB",
+        bounded.ingested
+    );
     assert!(state >= 10 * budget_mib, "{state} MiB is no load for {budget_mib} MiB");
-    assert!(bounded <= budget_mib, "{bounded} MiB");
+    assert!(bounded.ingested <= budget_mib, "{} MiB", bounded.ingested);
+    // What answers about all of it need comes on top, for a moment.
+    assert!(bounded.peak <= budget_mib * 3 / 2, "{} MiB", bounded.peak);
 }

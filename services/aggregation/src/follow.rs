@@ -254,6 +254,9 @@ impl Follower {
                     let reason = status.message().to_owned();
                     return Err(KeepError::LogCut { partition: self.number, needed, reason });
                 }
+                Interruption::Unreadable(status) if status.code() == Code::DataLoss => {
+                    return Err(KeepError::LogDamaged { reason: status.message().to_owned() });
+                }
                 other => other,
             };
             warn!(partition = self.number, interruption = %status, "reading the log again");

@@ -53,8 +53,8 @@ impl KeepOptions {
     /// How much memory a partition may take of so many, by its own reckoning.
     pub(crate) fn partition_bytes(&self, partitions: usize) -> usize {
         let for_partitions = self.memory_bytes.saturating_sub(self.cache_bytes() + OTHER_BYTES).max(LEAST_BYTES);
-        // What an allocator takes beside what it was asked for.
-        for_partitions / 5 * 4 / partitions.max(1)
+        // What an allocator takes beside what it was asked for, and what answers take now and then.
+        for_partitions / 2 / partitions.max(1)
     }
 }
 
@@ -91,6 +91,12 @@ pub enum KeepError {
     OtherLog {
         /// The store's folder.
         folder: PathBuf,
+    },
+    /// The log is damaged where it has to be read.
+    #[error("the log is damaged: {reason}")]
+    LogDamaged {
+        /// What the log answered: the file, the offset and what to do.
+        reason: String,
     },
     /// The log no longer has what comes after the store's last checkpoint.
     #[error("the log was cut: partition {partition} needs block {needed}, and the log says: {reason}")]

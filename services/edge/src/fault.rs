@@ -91,6 +91,9 @@ reasons! {
     Draining = "DRAINING", Unavailable;
     /// The log failed, and the service stops; nothing unacknowledged may be taken for written.
     LogFailed = "LOG_FAILED", Unavailable;
+    /// Something in the log that had been durable is damaged; the message names file and offset, and `deskpulse check --repair`
+    /// gives up no more than that.
+    LogDamaged = "LOG_DAMAGED", DataLoss;
     /// Aggregation has not caught up with the log in time.
     AggregationBehind = "AGGREGATION_BEHIND", Unavailable;
     /// Another service cannot be reached.

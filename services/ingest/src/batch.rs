@@ -226,12 +226,14 @@ pub(crate) fn fault(error: LogError) -> Fault {
         LogError::NoSuchPartition { .. } | LogError::PastHead { .. } | LogError::Removed { .. } => {
             Fault::new(Reason::NoSuchPosition, error.to_string())
         }
+        LogError::Corrupt { .. } => {
+            Fault::new(Reason::LogDamaged, format!("{error}: stop the server, then deskpulse check --repair"))
+        }
         LogError::Closed => Fault::new(Reason::Draining, "the log is closed"),
         LogError::InUse { .. }
         | LogError::PartitionsChanged { .. }
         | LogError::NewerVersion { .. }
         | LogError::NotALog { .. }
-        | LogError::Corrupt { .. }
         | LogError::InvalidOptions { .. }
         | LogError::Io { .. }
         | LogError::Failed { .. } => Fault::new(Reason::LogFailed, error.to_string()),
