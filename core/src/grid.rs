@@ -778,13 +778,16 @@ impl Recorder {
     }
 }
 
-/// Enough chunks of about one size to be made into one.
+/// Enough chunks of about one size to be made into one: the oldest, and no more than that, so that a merge stays small.
 fn of_one_size(chunks: &[ChunkRef]) -> Option<Vec<ChunkRef>> {
     let mut by_size: BTreeMap<u32, Vec<ChunkRef>> = BTreeMap::new();
     for chunk in chunks.iter().filter(|chunk| (chunk.facts as usize) < CHUNK_FACTS / 2) {
         by_size.entry(chunk.facts.max(1).ilog2() / 3).or_default().push(*chunk);
     }
-    by_size.into_values().find(|chunks| chunks.len() >= MERGE)
+    let mut enough = by_size.into_values().find(|chunks| chunks.len() >= MERGE)?;
+    enough.sort_unstable_by_key(|chunk| chunk.number);
+    enough.truncate(MERGE);
+    Some(enough)
 }
 
 /// A reader of a grid; clone it for each thread.

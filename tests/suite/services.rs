@@ -459,7 +459,7 @@ fn a_start_that_cannot_work_is_refused_in_words() {
         (vec!["--listen", "127.0.0.1:0", "--data-dir", &data], 1, "in use by another process"),
         (vec!["--role", "ingest", "--listen", "127.0.0.1:0", "--data-dir", &data], 1, "in use by another process"),
         (vec!["--listen", &taken, "--data-dir", &fresh], 1, "cannot listen on"),
-        (vec!["--listen", "127.0.0.1:0", "--data-dir", "/dev/null/data"], 1, "cannot open the log in /dev/null/data"),
+        (vec!["--listen", "127.0.0.1:0", "--data-dir", "/dev/null/data"], 1, "/dev/null/data/aggregation"),
         (vec!["--listen", "127.0.0.1:0", "--role", "query", "--aggregation", "not a url"], 1, "is no address such as"),
         (vec!["--listen", "127.0.0.1:0", "--role", "query"], 2, "--aggregation <URL>"),
         (vec!["--listen", "127.0.0.1:0", "--role", "aggregation"], 2, "--ingest <URL>"),

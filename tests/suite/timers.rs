@@ -119,6 +119,22 @@ fn a_deadline_that_passes_while_nothing_runs_counts_once_at_its_instant_after_th
 }
 
 #[test]
+fn a_deadline_put_away_with_all_events_counts_at_its_instant_after_a_start_that_replays_nothing() {
+    let mut suite = Suite::start();
+    let opened_ms = run(async { promise(&suite, &suite.client()).await });
+    // Several checkpoints: the last block is in one.
+    while now_ms() < opened_ms + 1_500 {
+        std::thread::yield_now();
+    }
+    suite.process().kill();
+    while now_ms() <= opened_ms + AT_MOST_MS {
+        std::thread::yield_now();
+    }
+    suite.kill_and_restart();
+    run(async { assert_eq!(breaches(&suite.client(), opened_ms).await, (30, 30)) });
+}
+
+#[test]
 fn what_is_open_has_been_open_until_now_however_far_ahead_the_question_looks() {
     let suite = Suite::start();
     run(async {

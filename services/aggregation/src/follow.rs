@@ -155,7 +155,8 @@ impl Aggregation {
             info!(partition = number, head, applied, "following");
             keeper.is_at(number, applied);
             let (progress, applied) = watch::channel(applied);
-            let (due, next_due) = watch::channel(Timestamp::MAX);
+            // What was waiting when it was put away may be due already.
+            let (due, next_due) = watch::channel(partition.next_due().unwrap_or(Timestamp::MAX));
             followed.push(Followed { reader: partition.reader(), applied, next_due });
             let budget = keeper.options.partition_bytes(heads.len());
             let retention = Retention::open(&*archive, number, keeper.options.log_retention)?;
@@ -210,12 +211,12 @@ fn spawn(follower: Follower) {
 }
 
 /// A partition whose thread panicked would stand still for ever, while events go on being acknowledged.
-struct EndsTheProcess;
+pub(crate) struct EndsTheProcess;
 
 impl Drop for EndsTheProcess {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("a partition's thread panicked: the process ends");
+            tracing::error!("a thread of aggregation panicked: the process ends");
             std::process::abort();
         }
     }
@@ -274,14 +275,24 @@ impl Follower {
     fn tend(&mut self) -> Result<(), KeepError> {
         let (letters, posted) = self.post.empty(self.number);
         if !letters.is_empty() {
-            let answers = self.partition.receive(letters, now())?;
+            let answers = self.partition.receive(letters, self.clock())?;
             self.send(answers);
         }
         self.post.taken_in(self.number, posted);
         self.keeping.letters_taken = posted;
-        self.partition.fire(now());
+        self.partition.fire(self.clock());
         self.announce_next_due();
         Ok(())
+    }
+
+    /// Whether what is applied had been in the log when following began.
+    fn is_replaying(&self) -> bool {
+        *self.progress.borrow() < self.head
+    }
+
+    /// Up to when timers fire between blocks: while replaying, only blocks say how late it is.
+    fn clock(&self) -> Timestamp {
+        if self.is_replaying() { Timestamp::MIN } else { now() }
     }
 
     fn send(&mut self, letters: Vec<Letter>) {
@@ -313,9 +324,10 @@ impl Follower {
         let mut unneeded_up_to = 0;
         report(&mut reports, self.report(applied)).await;
         let ended = loop {
+            let due = if self.is_replaying() { Timestamp::MAX } else { *self.due.borrow() };
             let message = tokio::select! {
                 message = blocks.message() => message,
-                () = wanted(&self.post, self.number, &self.due) => {
+                () = wanted(&self.post, self.number, due) => {
                     self.tend()?;
                     continue;
                 }
@@ -365,7 +377,8 @@ impl Follower {
         if unknown > 0 {
             warn!(partition = self.number, position, unknown, "events of types this version does not know");
         }
-        if let Some(config) = config {
+        // A kind of change this version does not know must not take the place of one it does.
+        if let Some(config) = config.filter(|config| config.change.is_some()) {
             self.keeping.beside(config::keep(self.number, &config));
             // Every partition reads the same changes; one of them is enough to show them.
             if self.number == 0 {
@@ -394,8 +407,8 @@ impl Follower {
 }
 
 /// Resolves when a letter has come to a partition or its next timer is due.
-async fn wanted(post: &Post, number: u32, due: &watch::Sender<Timestamp>) {
-    let until_due = u64::try_from(due.borrow().millis_since(now())).unwrap_or(0);
+async fn wanted(post: &Post, number: u32, due: Timestamp) {
+    let until_due = u64::try_from(due.millis_since(now())).unwrap_or(0);
     tokio::select! {
         () = post.rings(number) => {}
         () = tokio::time::sleep(Duration::from_millis(until_due).min(LONGEST_SLEEP)) => {}

@@ -19,6 +19,8 @@ use deskpulse_store::{Store, StoreError, StoreOptions, WhatHappened, open_or_reb
 use tokio::sync::{SetOnce, oneshot};
 use tracing::{debug, info, warn};
 
+use crate::follow::EndsTheProcess;
+
 /// Jobs that may wait: a checkpoint or a merge for each partition, mostly none.
 const JOBS: usize = 64;
 /// A checkpoint leaves at least so much room on the disk.
@@ -247,6 +249,7 @@ impl Keeper {
         };
         let failure = Arc::clone(&keeper.failure);
         let run = move || {
+            let _guard = EndsTheProcess;
             if let Err(error) = work.run(&received) {
                 let _ = failure.set(error);
             }

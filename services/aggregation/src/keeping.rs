@@ -1,7 +1,7 @@
 //! When a partition is put away, and what it gives up in memory: its owner's side of [`crate::keep`].
 
 use deskpulse_core::archive::Change;
-use deskpulse_core::grid::Merged;
+use deskpulse_core::grid::{Merge, Merged};
 use deskpulse_core::partition::{Kept, Letter, Partition};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::retention::Retention;
 /// How many subjects are written down between two blocks: less than a millisecond's work.
 const SUBJECTS_AT_ONCE: usize = 500;
 /// How many merges are asked for after a checkpoint.
-const MERGES: usize = 8;
+const MERGES: usize = 32;
 /// After a checkpoint, no other is begun for so many times as long as it took: the disk and the processor have other work.
 const REST: u32 = 4;
 
@@ -23,12 +23,12 @@ const REST: u32 = 4;
 #[derive(Debug)]
 enum UnderWay {
     Nothing,
-    /// Subjects are being written down.
-    Writing(Instant),
+    /// Subjects are being written down; beside them stands what belongs to the block at which that began, and nothing later.
+    Writing(Instant, Vec<Change>),
     /// The checkpoint is on its way to the disk.
     Committing(Instant, oneshot::Receiver<Kept>),
-    /// Chunks of facts are being made one.
-    Merging(oneshot::Receiver<Merged>, Vec<oneshot::Receiver<Merged>>),
+    /// Chunks of facts are being made one, and others are to be after that.
+    Merging(oneshot::Receiver<Merged>, Vec<Merge>),
     /// The keeper cannot go on: it has said why, and the process is about to end.
     Failed,
 }
@@ -109,7 +109,7 @@ impl Keeping {
                     tokio::time::sleep_until(self.next_at).await;
                     return Next::Begin;
                 }
-                UnderWay::Writing(_) => return Next::Write,
+                UnderWay::Writing(..) => return Next::Write,
                 UnderWay::Committing(_, kept) => match kept.await {
                     Ok(kept) => return Next::Kept(kept),
                     Err(_) => self.under_way = UnderWay::Failed,
@@ -137,7 +137,8 @@ impl Keeping {
             Next::Merged(merged) => {
                 partition.merged(merged);
                 if let UnderWay::Merging(_, rest) = &mut self.under_way {
-                    self.under_way = merging(std::mem::take(rest));
+                    let rest = std::mem::take(rest);
+                    self.merge(rest);
                 }
             }
         }
@@ -155,15 +156,15 @@ impl Keeping {
         });
         self.beside.extend(self.retention.is_at(position, now()));
         partition.begin_checkpoint(position, self.letters_taken);
-        self.under_way = UnderWay::Writing(Instant::now());
+        self.under_way = UnderWay::Writing(Instant::now(), std::mem::take(&mut self.beside));
     }
 
     fn write(&mut self, partition: &mut Partition, subjects: usize) {
-        if let UnderWay::Writing(since) = self.under_way
+        if let UnderWay::Writing(since, beside) = &mut self.under_way
             && let Some(checkpoint) = partition.go_on_with_checkpoint(subjects)
         {
-            self.under_way =
-                UnderWay::Committing(since, self.keeper.keep(checkpoint, std::mem::take(&mut self.beside)));
+            let kept = self.keeper.keep(checkpoint, std::mem::take(beside));
+            self.under_way = UnderWay::Committing(*since, kept);
         }
     }
 
@@ -181,9 +182,14 @@ impl Keeping {
             budget = self.budget,
             "kept"
         );
-        let merges = partition.merges(MERGES).into_iter().map(|merge| self.keeper.merge(merge)).collect();
-        self.under_way = merging(merges);
+        self.merge(partition.merges(MERGES));
         self.least = 0;
+    }
+
+    /// Has the first of some merges made, one after the other; nothing is under way when there are none.
+    fn merge(&mut self, mut merges: Vec<Merge>) {
+        let next = merges.pop().map(|merge| self.keeper.merge(merge));
+        self.under_way = next.map_or(UnderWay::Nothing, |next| UnderWay::Merging(next, merges));
     }
 
     /// After each block: writes some more of a checkpoint, and sees to it that the partition does not take more memory than
@@ -222,9 +228,4 @@ impl Keeping {
         // All that is left is needed: it is not worth trying again before there is a good deal more.
         self.least = partition.bytes() + self.budget / 10;
     }
-}
-
-/// Merges that are under way, if there are any.
-fn merging(mut merges: Vec<oneshot::Receiver<Merged>>) -> UnderWay {
-    merges.pop().map_or(UnderWay::Nothing, |next| UnderWay::Merging(next, merges))
 }
