@@ -93,25 +93,13 @@ impl Checkpoint {
 #[derive(Debug)]
 pub struct Kept {
     number: u64,
-    position: u64,
-    letters_taken: u64,
+    /// The position the checkpoint was taken at.
+    pub position: u64,
+    /// How many letters had been taken in then.
+    pub letters_taken: u64,
     /// Subjects that can be looked up in the archive from now on.
     subjects: Vec<u32>,
     facts: Vec<Written>,
-}
-
-impl Kept {
-    /// The position the checkpoint was taken at.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// How many letters had been taken in then.
-    #[must_use]
-    pub fn letters_taken(&self) -> u64 {
-        self.letters_taken
-    }
 }
 
 /// Which partition of how many.
@@ -318,12 +306,6 @@ impl Partition {
         self.timers.next_due()
     }
 
-    /// How many subjects have changed since the last checkpoint.
-    #[must_use]
-    pub fn unsaved(&self) -> usize {
-        self.residents.unsaved()
-    }
-
     /// About how many bytes of memory its subjects, facts and timers take.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -375,7 +357,7 @@ impl Partition {
     /// Whether anything has changed since the last checkpoint was begun.
     #[must_use]
     pub fn has_changed(&self) -> bool {
-        self.residents.unsaved() > 0 || self.recorder.has_unsaved() || self.timers.have_changed()
+        self.residents.have_changed() || self.recorder.has_unsaved() || self.timers.have_changed()
     }
 
     /// Whether a checkpoint was begun that is not in the archive yet.

@@ -200,7 +200,7 @@ fn life(conversations: u64, budget_mib: u64) -> (Peaks, Vec<String>) {
 
 #[test]
 fn two_years_in_little_memory_answer_as_in_all_there_is() {
-    let conversations = setting("DESKPULSE_CONVERSATIONS", 165_000);
+    let conversations = setting("DESKPULSE_CONVERSATIONS", 155_000);
     let budget_mib = setting("DESKPULSE_MEMORY_BUDGET_MIB", 128);
     let (bounded, answers) = life(conversations, budget_mib);
     let (unbounded, expected) = life(conversations, 1 << 16);
@@ -215,5 +215,5 @@ fn two_years_in_little_memory_answer_as_in_all_there_is() {
     assert!(state >= 10 * budget_mib, "{state} MiB is no load for {budget_mib} MiB");
     assert!(bounded.ingested <= budget_mib, "{} MiB", bounded.ingested);
     // What answers about all of it need comes on top, for a moment.
-    assert!(bounded.peak <= budget_mib * 2, "{} MiB", bounded.peak);
+    assert!(bounded.peak <= budget_mib * 3 / 2, "{} MiB", bounded.peak);
 }

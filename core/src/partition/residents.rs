@@ -76,9 +76,9 @@ impl Residents {
         self.bytes
     }
 
-    /// How many have changed since the last checkpoint.
-    pub(super) fn unsaved(&self) -> usize {
-        self.unsaved.len()
+    /// Whether any has changed since the last checkpoint.
+    pub(super) fn have_changed(&self) -> bool {
+        !self.unsaved.is_empty()
     }
 
     /// A subject that is here.

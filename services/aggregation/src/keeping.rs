@@ -173,11 +173,11 @@ impl Keeping {
             self.next_at = Instant::now() + self.keeper.options.checkpoint_every.max(since.elapsed() * REST);
         }
         partition.kept(kept);
-        post.is_kept(self.number, kept.letters_taken());
-        self.keeper.is_at(self.number, kept.position());
+        post.is_kept(self.number, kept.letters_taken);
+        self.keeper.is_at(self.number, kept.position);
         debug!(
             partition = self.number,
-            position = kept.position(),
+            position = kept.position,
             bytes = partition.bytes(),
             budget = self.budget,
             "kept"
