@@ -42,14 +42,20 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(3))
         .configure_from_args();
-    let conversations = sized(50_000, 200);
+    let conversations = std::env::var("DESKPULSE_CONVERSATIONS").ok().and_then(|count| count.parse().ok());
+    let conversations = conversations.unwrap_or(sized(50_000, 200));
     let events: Vec<Event> = Week { seed: SEED, start: WEEK_START, conversations }.events().collect();
     let log = log(&events);
-    assert_eq!(shown(&replay(&log)), counted(&events));
-
     let count = events.len();
     let bytes: usize = log.iter().flatten().map(Vec::len).sum();
     println!("{count} events of {} bytes each", bytes / count);
+    let before = resident_bytes();
+    let partitions = replay(&log);
+    let counted_bytes: usize = partitions.iter().map(|(_, partition)| partition.bytes()).sum();
+    let taken = resident_bytes().saturating_sub(before);
+    println!("{} bytes of memory an event, {} by our own count", taken / count, counted_bytes / count);
+    assert_eq!(shown(&partitions), counted(&events));
+    drop(partitions);
     drop(events);
     decoding(&mut criterion, &log, count);
     replaying(&mut criterion, &log, count);
@@ -251,6 +257,13 @@ impl Cpu {
             println!("{:.2} CPU seconds a million events, at best {:.2}", a_million(median), a_million(least));
         }
     }
+}
+
+/// The memory this process has; 0 where there is no `/proc`.
+fn resident_bytes() -> usize {
+    const PAGE: usize = 4_096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).map_or(0, |pages| pages * PAGE)
 }
 
 /// User and system time of this process so far; 0 where there is no `/proc`.

@@ -120,7 +120,7 @@ fn fold_each_time(arrivals: Arrivals, names: &Names) -> HashMap<Arc<str>, (Vec<E
         let mut subject = Subject::new(SubjectKind::Conversation, conversation);
         let mut facts = Facts::new(names, &rules);
         for event in &*events {
-            subject.add(event.clone(), &mut facts);
+            subject.add(event, &mut facts);
         }
         let mut new = facts.into_list();
         new.extend(subject.settle(names, &rules));

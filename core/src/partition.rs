@@ -261,23 +261,20 @@ impl Partition {
     /// Applies a block of the log, all of it at once to readers, and fires the timers up to `now`. Returns what each of its
     /// events did, and letters for other partitions.
     pub fn apply(&mut self, block: Block, now: Timestamp) -> Result<(Vec<Added>, Vec<Letter>), Unreadable> {
-        self.timers.advance(now, &mut self.recorder);
         self.residents.next_block();
         let mut unsettled = Unsettled::default();
         if let Some((tenant, change)) = block.change {
             self.change_rules(tenant, change, &mut unsettled)?;
         }
-        let mut added = Vec::with_capacity(block.arrivals.len());
-        for Arrival { tenant, kind, subject, event } in block.arrivals {
-            self.with_subject(Whose { tenant, kind, id: &subject }, &mut unsettled, |subject, facts| {
-                added.push(subject.add(event, facts));
-            })?;
-        }
+        let added = self.add(&block.arrivals, &mut unsettled)?;
         for (tenant, conversation, mention) in block.mentions {
             let whose = Whose { tenant, kind: SubjectKind::Conversation, id: &conversation };
-            self.with_subject(whose, &mut unsettled, |subject, facts| subject.mention(mention, facts))?;
+            let place = self.bring(whose)?;
+            self.change(place, &mut unsettled, |subject, facts| subject.mention(mention, facts));
         }
         let letters = self.settle(unsettled)?;
+        // After what the events took back of it.
+        self.timers.advance(now, &mut self.recorder);
         self.recorder.publish();
         Ok((added, letters))
     }
@@ -415,7 +412,7 @@ impl Partition {
             }
             // Those that are here are folded with the old rules now, and with the new ones when they are settled.
             for place in self.residents.of(tenant_name, kind) {
-                if let Some(resident) = self.residents.get(place) {
+                if let Some(resident) = self.residents.get_mut(place) {
                     resident.subject.unsettle(&self.names, &tenant.rules);
                     unsettled.0.push(place);
                 }
@@ -442,29 +439,56 @@ impl Partition {
         Ok(())
     }
 
-    /// Changes a subject, recording the facts that follow at once and noting it when it is unsettled after that.
-    fn with_subject(
-        &mut self,
-        whose: Whose,
-        unsettled: &mut Unsettled,
-        change: impl FnOnce(&mut Subject, &mut Facts),
-    ) -> Result<(), Unreadable> {
+    /// Adds events subject by subject, those of one in their order: where a subject is, and what it is made of, has to come from
+    /// memory once for all of them.
+    fn add(&mut self, arrivals: &[Arrival], unsettled: &mut Unsettled) -> Result<Vec<Added>, Unreadable> {
+        let mut by_subject = Vec::with_capacity(arrivals.len());
+        for (number, Arrival { tenant, kind, subject, .. }) in (0u32..).zip(arrivals) {
+            let whose = Whose { tenant: *tenant, kind: *kind, id: subject };
+            by_subject.push((self.bring(whose)?, number));
+        }
+        by_subject.sort_unstable();
+        let mut added = vec![Added::Last; arrivals.len()];
+        for of_one in by_subject.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some((place, _)) = of_one.first() else { continue };
+            self.change(*place, unsettled, |subject, facts| {
+                for (_, number) in of_one {
+                    let number = *number as usize;
+                    added[number] = subject.add(&arrivals[number].event, facts);
+                }
+            });
+        }
+        Ok(added)
+    }
+
+    /// The place of a subject that is to be changed: it is here from now on.
+    fn bring(&mut self, whose: Whose) -> Result<residents::Place, Unreadable> {
         let tenant = self.tenants.entry(whose.tenant).or_default();
         let rules = (&*self.names, &tenant.rules);
-        let archive = (self.place.number, &*self.archive);
-        let (place, Resident { number, subject, .. }) =
-            self.residents.bring(whose, archive, rules, &mut self.recorder)?;
+        self.residents.bring(whose, (self.place.number, &*self.archive), rules, &mut self.recorder)
+    }
+
+    /// Changes a subject, recording the facts that follow at once and noting it when it is unsettled after that.
+    fn change(
+        &mut self,
+        place: residents::Place,
+        unsettled: &mut Unsettled,
+        change: impl FnOnce(&mut Subject, &mut Facts),
+    ) {
+        let Resident { tenant: tenant_name, number, subject, .. } =
+            self.residents.begin_change(place, self.place.number);
+        let Some(tenant) = self.tenants.get(tenant_name) else { unreachable!("a subject's tenant is known") };
         let was_settled = !subject.is_unsettled();
         let mut facts = Facts::reusing(std::mem::take(&mut self.facts), &self.names, &tenant.rules);
         change(subject, &mut facts);
         self.facts = facts.into_list();
         for fact in &self.facts {
-            self.timers.record(whose.tenant, *number, *fact, &mut self.recorder);
+            self.timers.record(*tenant_name, *number, *fact, &mut self.recorder);
         }
         if was_settled && subject.is_unsettled() {
             unsettled.0.push(place);
         }
-        Ok(())
+        self.residents.end_change(place);
     }
 
     /// Settles subjects, delivers what that moves within the partition, and so on; returns what goes elsewhere.
@@ -475,7 +499,7 @@ impl Partition {
         while !unsettled.0.is_empty() {
             let mut here = Vec::new();
             for place in std::mem::take(&mut unsettled.0) {
-                let Some(Resident { tenant: tenant_name, number, subject, .. }) = self.residents.get(place) else {
+                let Some(Resident { tenant: tenant_name, number, subject, .. }) = self.residents.get_mut(place) else {
                     continue;
                 };
                 let Some(tenant) = self.tenants.get(tenant_name) else { continue };
@@ -497,9 +521,10 @@ impl Partition {
     fn deliver(&mut self, letters: Vec<Letter>, unsettled: &mut Unsettled) -> Result<(), Unreadable> {
         for Letter { tenant, from, to, messages } in letters {
             let whose = Whose { tenant, kind: SubjectKind::Conversation, id: &to };
-            self.with_subject(whose, unsettled, |subject, facts| {
+            let place = self.bring(whose)?;
+            self.change(place, unsettled, |subject, facts| {
                 subject.receive(from, messages, facts.names(), facts.rules());
-            })?;
+            });
         }
         Ok(())
     }

@@ -185,30 +185,23 @@ impl Subject {
     }
 
     /// Adds an event. In order, its facts are stated at once; otherwise the subject is unsettled from now on.
-    pub fn add(&mut self, event: Event, facts: &mut Facts) -> Added {
+    pub fn add(&mut self, event: &Event, facts: &mut Facts) -> Added {
         let (names, rules) = (facts.names(), facts.rules());
-        let id = event.id.clone();
-        let time = event.time;
-        let must_fold_again = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(&event))
-            || self.last_from_outside().is_some_and(|last| last >= time)
+        let must_fold_again = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(event))
+            || self.last_from_outside().is_some_and(|last| last >= event.time)
             // A message that was moved here may have the same id as one of this conversation.
             || (!self.moved.is_empty() && matches!(event.payload, Payload::SentimentScored { .. }));
         let added = self.timeline.add(event, names);
-        let is_only_event = self.is_only_event();
+        let begins = added == Added::Last && self.begins_with(event);
         match (added, &mut self.state) {
             (Added::Conflict, _) => {
                 let series = facts.series(&DimensionValues::default());
-                facts.state(Measure::ConflictingId, time, series, 0);
+                facts.state(Measure::ConflictingId, event.time, series, 0);
             }
-            (Added::Last, Some(state)) if self.stated.is_none() && !must_fold_again => {
-                if let Some(event) = self.timeline.last() {
-                    state.step(event, facts);
-                }
-            }
-            (Added::Last, None) if self.stated.is_none() && is_only_event => {
-                let events: Vec<&Event> = self.timeline.active().collect();
-                self.state = State::begin(self.kind, &self.id, &events, facts);
-                if let (Some(state), [event]) = (&mut self.state, events.as_slice()) {
+            (Added::Last, Some(state)) if self.stated.is_none() && !must_fold_again => state.step(event, facts),
+            (Added::Last, None) if self.stated.is_none() && begins => {
+                self.state = State::begin(self.kind, &self.id, &[event], facts);
+                if let Some(state) = &mut self.state {
                     state.step(event, facts);
                 }
             }
@@ -216,21 +209,20 @@ impl Subject {
                 if let Some(state) = &mut self.state {
                     state.rest(facts);
                 }
-                let before = self.with_moved(self.timeline.active_before(&id), names);
-                self.stated = Some(self.fold(&before, names, rules).1);
+                let before = self.timeline.active_before(event);
+                self.stated = Some(self.fold(&self.with_moved(&before, names), names, rules).1);
             }
             (Added::Last | Added::Within | Added::Duplicate, _) => {}
         }
         added
     }
 
-    /// Whether nothing but one event is known, and that event leaves the subject counted where it is.
-    fn is_only_event(&self) -> bool {
-        let changes_status = |event: &Event| matches!(event.payload, Payload::StatusChanged { .. });
+    /// Whether nothing but this event is known, and it leaves the subject counted where it is.
+    fn begins_with(&self, event: &Event) -> bool {
         self.timeline.len() == 1
             && self.mentions.is_empty()
             && self.moved.is_empty()
-            && !self.timeline.last().is_some_and(changes_status)
+            && !matches!(event.payload, Payload::StatusChanged { .. })
     }
 
     /// Its id.
@@ -241,7 +233,7 @@ impl Subject {
     /// Takes in that another subject's event names this conversation.
     pub fn mention(&mut self, mention: Mention, facts: &mut Facts) {
         let Err(place) = self.mentions.binary_search(&mention) else { return };
-        let last_event = self.timeline.last().map(|event| event.time).max(self.last_moved());
+        let last_event = self.timeline.last().max(self.last_moved());
         if let Some(conversation) = self.state.as_ref().and_then(State::conversation)
             && self.stated.is_none()
             && last_event.is_some_and(|last| mention.at >= last)
@@ -269,8 +261,7 @@ impl Subject {
     /// From now on other rules hold; these are the ones so far.
     pub fn unsettle(&mut self, names: &Names, rules: &Rules) {
         if self.stated.is_none() {
-            let events = self.with_moved(self.timeline.active(), names);
-            self.stated = Some(self.fold(&events, names, rules).1);
+            self.stated = Some(self.fold_all(names, rules).1);
         }
     }
 
@@ -290,8 +281,7 @@ impl Subject {
             }
             return facts.into_list();
         };
-        let events = self.with_moved(self.timeline.active(), names);
-        let (state, now) = self.fold(&events, names, rules);
+        let (state, now) = self.fold_all(names, rules);
         self.state = state;
         difference(&stated, &now)
     }
@@ -318,7 +308,8 @@ impl Subject {
     fn messages_to_move(&self, names: &Names) -> Option<(Box<str>, Vec<Moved>)> {
         let conversation = self.state.as_ref()?.conversation()?;
         let target = conversation.merged_into()?;
-        let own = in_order(self.timeline.active(), names).into_iter().filter_map(|event| {
+        let active = self.timeline.active();
+        let own = in_order(active.iter(), names).into_iter().filter_map(|event| {
             let Payload::MessageCreated { sentiment, .. } = &event.payload else { return None };
             let last = conversation.score(&event.id).or(*sentiment);
             let mut message = Event { attributes: Box::default(), ..event.clone() };
@@ -354,8 +345,13 @@ impl Subject {
     }
 
     /// Events of the timeline and moved messages, in order.
-    fn with_moved<'a>(&'a self, events: impl Iterator<Item = &'a Event>, names: &Names) -> Vec<&'a Event> {
-        in_order(events.chain(self.moved_in().into_iter().map(|moved| &moved.message)), names)
+    fn with_moved<'a>(&'a self, events: &'a [Event], names: &Names) -> Vec<&'a Event> {
+        in_order(events.iter().chain(self.moved_in().into_iter().map(|moved| &moved.message)), names)
+    }
+
+    /// Walks over all that counts now.
+    fn fold_all(&self, names: &Names, rules: &Rules) -> (Option<State>, Vec<Fact>) {
+        self.fold(&self.with_moved(&self.timeline.active(), names), names, rules)
     }
 
     /// Walks events in order: what the subject has come to and every fact. No event: no state, no fact.

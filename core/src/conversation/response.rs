@@ -209,7 +209,7 @@ mod tests {
                 };
                 for (left, event) in (0..known).rev().zip(&events) {
                     let mut facts = Facts::new(&names, &rules);
-                    subject.add(event.clone(), &mut facts);
+                    subject.add(event, &mut facts);
                     count(&facts.into_list());
                     if settled_each_time || left == 0 {
                         count(&subject.settle(&names, &rules));

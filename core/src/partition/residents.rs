@@ -1,9 +1,11 @@
 //! The subjects that are in memory. All others are in the archive, or have never been heard of.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use crate::archive::{Archive, Change, Key, Kind, Unreadable, decode, encode};
 use crate::grid::{Recorder, SubjectNumber};
@@ -24,16 +26,56 @@ pub(super) struct Whose<'a> {
 }
 
 /// Where a subject is among those in memory; another may be there once it has been given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place(u32);
 
-type Places = [HashMap<Arc<str>, Place, RandomState>; SubjectKind::COUNT];
+/// The subjects of a tenant, each kind by the hash of its id; the ids stand with the subjects.
+type Places = [HashTable<Place>; SubjectKind::COUNT];
+
+/// Subjects in one piece of [`List`].
+const PIECE: usize = 1_024;
+
+/// Subjects in pieces, so that none ever moves.
+#[derive(Debug, Default)]
+struct List {
+    pieces: Vec<Vec<Option<Resident>>>,
+    len: u32,
+}
+
+impl List {
+    fn get(&self, place: Place) -> Option<&Resident> {
+        let place = place.0 as usize;
+        self.pieces.get(place / PIECE)?.get(place % PIECE)?.as_ref()
+    }
+
+    fn taken(&mut self, place: Place) -> Option<&mut Option<Resident>> {
+        let place = place.0 as usize;
+        self.pieces.get_mut(place / PIECE)?.get_mut(place % PIECE)
+    }
+
+    fn get_mut(&mut self, place: Place) -> Option<&mut Resident> {
+        self.taken(place)?.as_mut()
+    }
+
+    fn push(&mut self, resident: Resident) -> Place {
+        if self.len as usize == self.pieces.len() * PIECE {
+            self.pieces.push(Vec::with_capacity(PIECE));
+        }
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.push(Some(resident));
+        }
+        let place = Place(self.len);
+        self.len = self.len.checked_add(1).expect("fewer than 2^32 subjects in memory");
+        place
+    }
+}
 
 /// The subjects that are in memory.
 #[derive(Debug, Default)]
 pub(super) struct Residents {
     tenants: HashMap<Symbol, Places, RandomState>,
-    list: Vec<Option<Resident>>,
+    hasher: RandomState,
+    list: List,
     free: Vec<Place>,
     /// All of them, each once; those in front were touched, at the latest, at the block beside them, unless they were touched again.
     by_age: VecDeque<(u64, Place)>,
@@ -81,14 +123,25 @@ impl Residents {
         !self.unsaved.is_empty()
     }
 
+    /// Where a subject is, if it is here.
+    pub(super) fn find(&self, Whose { tenant, kind, id }: Whose) -> Option<Place> {
+        let is_it = |place: &Place| self.get(*place).is_some_and(|resident| **resident.subject.id() == *id);
+        self.tenants.get(&tenant)?[kind as usize].find(self.hasher.hash_one(id), is_it).copied()
+    }
+
     /// A subject that is here.
-    pub(super) fn get(&mut self, place: Place) -> Option<&mut Resident> {
-        self.list.get_mut(place.0 as usize)?.as_mut()
+    pub(super) fn get(&self, place: Place) -> Option<&Resident> {
+        self.list.get(place)
+    }
+
+    /// A subject that is here, to be changed.
+    pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Resident> {
+        self.list.get_mut(place)
     }
 
     /// The subjects of a kind that are here.
     pub(super) fn of(&self, tenant: Symbol, kind: SubjectKind) -> Vec<Place> {
-        self.tenants.get(&tenant).map(|places| places[kind as usize].values().copied().collect()).unwrap_or_default()
+        self.tenants.get(&tenant).map(|places| places[kind as usize].iter().copied().collect()).unwrap_or_default()
     }
 
     /// The subjects of a kind that are in the archive and not here.
@@ -99,13 +152,12 @@ impl Residents {
         tenant: Symbol,
         kind: SubjectKind,
     ) -> Result<Vec<SubjectNumber>, Unreadable> {
-        let here = self.tenants.get(&tenant).map(|places| &places[kind as usize]);
         let prefix = number_key(partition, tenant, kind).done();
         let mut others = Vec::new();
         let mut damage = Ok(());
         archive.scan(&prefix, &mut |key, number| {
             let id = key.get(prefix.len()..).and_then(|id| std::str::from_utf8(id).ok());
-            if id.is_some_and(|id| here.is_some_and(|here| here.contains_key(id))) {
+            if id.is_some_and(|id| self.find(Whose { tenant, kind, id }).is_some()) {
                 return;
             }
             match decode(number) {
@@ -116,35 +168,43 @@ impl Residents {
         damage.map(|()| others)
     }
 
-    /// A subject to be changed: the one that is here, or from the archive, or a new one.
+    /// The place of a subject: of the one that is here, or else from the archive, or of a new one.
     pub(super) fn bring(
         &mut self,
         whose: Whose,
         (partition, archive): (u32, &dyn Archive),
         rules: (&Names, &Rules),
         recorder: &mut Recorder,
-    ) -> Result<(Place, &mut Resident), Unreadable> {
-        let known = self.tenants.get(&whose.tenant).and_then(|places| places[whose.kind as usize].get(whose.id));
-        let place = match known {
-            Some(place) => *place,
-            None => self.take_in(whose, (partition, archive), rules, recorder)?,
-        };
-        let Some(resident) = self.list.get_mut(place.0 as usize).and_then(Option::as_mut) else {
-            unreachable!("a place in the table is taken")
-        };
+    ) -> Result<Place, Unreadable> {
+        match self.find(whose) {
+            Some(place) => Ok(place),
+            None => self.take_in(whose, (partition, archive), rules, recorder),
+        }
+    }
+
+    /// A subject that is about to change; [`Self::end_change`] when it has.
+    pub(super) fn begin_change(&mut self, place: Place, partition: u32) -> &mut Resident {
+        let Some(resident) = self.list.get_mut(place) else { unreachable!("a place in the table is taken") };
         resident.touched = self.block;
-        let before = resident.bytes;
         if resident.is_saving {
+            let before = resident.bytes;
             resident.save(partition, self.checkpoint, &mut self.saved);
+            self.bytes = self.bytes + resident.bytes - before;
         }
         if !resident.is_unsaved {
             resident.is_unsaved = true;
             self.unsaved.push(place);
         }
-        // As it was after the last change: what this one adds is counted with the next, or when it is saved.
-        resident.bytes = resident.subject.bytes() + BESIDE;
-        self.bytes = self.bytes + resident.bytes - before;
-        Ok((place, resident))
+        resident
+    }
+
+    /// Counts a subject's memory anew.
+    pub(super) fn end_change(&mut self, place: Place) {
+        if let Some(resident) = self.list.get_mut(place) {
+            let before = resident.bytes;
+            resident.bytes = resident.subject.bytes() + BESIDE;
+            self.bytes = self.bytes + resident.bytes - before;
+        }
     }
 
     #[cold]
@@ -174,13 +234,19 @@ impl Residents {
             touched: self.block,
             bytes: 0,
         };
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.list.push(None);
-            Place(u32::try_from(self.list.len() - 1).expect("fewer than 2^32 subjects in memory"))
-        });
-        self.list[place.0 as usize] = Some(resident);
+        let place = match self.free.pop() {
+            Some(place) => {
+                if let Some(taken) = self.list.taken(place) {
+                    *taken = Some(resident);
+                }
+                place
+            }
+            None => self.list.push(resident),
+        };
         self.by_age.push_back((self.block, place));
-        self.tenants.entry(tenant).or_default()[kind as usize].insert(id, place);
+        let hash_of = |id: &str| self.hasher.hash_one(id);
+        let hash_at = |place: &Place| self.list.get(*place).map_or(0, |resident| hash_of(resident.subject.id()));
+        self.tenants.entry(tenant).or_default()[kind as usize].insert_unique(hash_of(&id), place, hash_at);
         Ok(place)
     }
 
@@ -189,7 +255,7 @@ impl Residents {
         self.checkpoint = checkpoint;
         self.saving = std::mem::take(&mut self.unsaved);
         for place in &self.saving {
-            if let Some(resident) = self.list.get_mut(place.0 as usize).and_then(Option::as_mut) {
+            if let Some(resident) = self.list.get_mut(*place) {
                 (resident.is_unsaved, resident.is_saving) = (false, true);
             }
         }
@@ -198,7 +264,7 @@ impl Residents {
     /// Writes down some more; what was written when that was the last.
     pub(super) fn save(&mut self, partition: u32, at_most: usize) -> Option<Vec<Change>> {
         for place in self.saving.split_off(self.saving.len().saturating_sub(at_most)) {
-            let resident = self.list.get_mut(place.0 as usize).and_then(Option::as_mut);
+            let resident = self.list.get_mut(place);
             if let Some(resident) = resident.filter(|resident| resident.is_saving) {
                 let before = resident.bytes;
                 resident.save(partition, self.checkpoint, &mut self.saved);
@@ -216,7 +282,7 @@ impl Residents {
                 return;
             }
             let Some((as_of, place)) = self.by_age.pop_front() else { return };
-            let Some(taken) = self.list.get_mut(place.0 as usize) else { continue };
+            let Some(taken) = self.list.taken(place) else { continue };
             let may_go = |resident: &mut Resident| {
                 !resident.is_unsaved
                     && !resident.is_saving
@@ -226,8 +292,11 @@ impl Residents {
             if let Some(resident) = taken.take_if(may_go) {
                 self.bytes -= resident.bytes;
                 self.free.push(place);
-                if let Some(places) = self.tenants.get_mut(&resident.tenant) {
-                    places[resident.kind as usize].remove(resident.subject.id());
+                let hash = self.hasher.hash_one(&**resident.subject.id());
+                if let Some(places) = self.tenants.get_mut(&resident.tenant)
+                    && let Ok(entry) = places[resident.kind as usize].find_entry(hash, |known| *known == place)
+                {
+                    entry.remove();
                 }
             } else if let Some(resident) = taken {
                 self.by_age.push_back((resident.touched, place));

@@ -10,29 +10,30 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Mention, Moved, Subject};
-use crate::archive::{Archive, Change, Key, Kind, Unreadable, decode, encode};
-use crate::event::Event;
+use crate::archive::{Archive, Change, Key, Kind, Parts, Unreadable, encode};
 use crate::grid::SubjectNumber;
 use crate::rules::Rules;
 use crate::series::{Names, Symbol};
 use crate::subject::SubjectKind;
 use crate::timeline::Timeline;
 
-/// What stands under a subject's number. The events come last, so that the rest can be read without them.
+/// What stands under a subject's number, before the events of a short timeline.
 #[derive(Debug, Serialize, Deserialize)]
 struct Saved<'a> {
     id: Arc<str>,
     kind: u8,
     tenant: Symbol,
-    in_weeks: bool,
     mentions: Cow<'a, [Mention]>,
     moved: Cow<'a, BTreeMap<Arc<str>, Vec<Moved>>>,
     sent: Cow<'a, Option<(Box<str>, Vec<Moved>)>>,
-    events: Cow<'a, [Event]>,
 }
 
 fn key(partition: u32, number: SubjectNumber) -> Key {
     Key::new(partition, Kind::Subject).u32(number.0)
+}
+
+fn damaged(number: SubjectNumber, error: &postcard::Error) -> Unreadable {
+    Unreadable(format!("subject {}: {error}", number.0))
 }
 
 /// The id of a subject in the archive.
@@ -42,29 +43,28 @@ pub(crate) fn id_in(
     number: SubjectNumber,
 ) -> Result<Option<Arc<str>>, Unreadable> {
     let Some(bytes) = archive.get(&key(partition, number).done())? else { return Ok(None) };
-    let (id, _): (Arc<str>, _) =
-        postcard::take_from_bytes(&bytes).map_err(|error| Unreadable(format!("subject {}: {error}", number.0)))?;
+    let (id, _): (Arc<str>, _) = postcard::take_from_bytes(&bytes).map_err(|error| damaged(number, &error))?;
     Ok(Some(id))
 }
 
 impl Subject {
     /// Writes down what of it is not in the archive yet.
     pub(crate) fn save(&mut self, partition: u32, number: SubjectNumber, tenant: Symbol, changes: &mut Vec<Change>) {
-        let (inline, weeks) = self.timeline.unsaved();
+        let (events, weeks) = self.timeline.unsaved();
         for (week, events) in weeks {
-            changes.push(Change { key: key(partition, number).i64(week).done(), value: Some(encode(&events)) });
+            changes.push(Change { key: key(partition, number).i64(week).done(), value: Some(events.to_vec()) });
         }
         let saved = Saved {
             id: Arc::clone(&self.id),
             kind: self.kind as u8,
             tenant,
-            in_weeks: inline.is_none(),
             mentions: Cow::Borrowed(&self.mentions),
             moved: Cow::Borrowed(&self.moved),
             sent: Cow::Borrowed(&self.sent),
-            events: Cow::Borrowed(inline.unwrap_or_default()),
         };
-        changes.push(Change { key: key(partition, number).done(), value: Some(encode(&saved)) });
+        let mut value = encode(&saved);
+        value.extend_from_slice(events);
+        changes.push(Change { key: key(partition, number).done(), value: Some(value) });
         self.timeline.saved();
     }
 
@@ -78,34 +78,36 @@ impl Subject {
     ) -> Result<Self, Unreadable> {
         let own = key(partition, number).done();
         let bytes = archive.get(&own)?.ok_or_else(|| Unreadable(format!("subject {} is missing", number.0)))?;
-        let Saved { id, in_weeks, mentions, moved, sent, events, .. } = decode(&bytes)?;
-        let mut events = events.into_owned();
-        if in_weeks {
+        let (Saved { id, mentions, moved, sent, .. }, events) =
+            postcard::take_from_bytes(&bytes).map_err(|error| damaged(number, &error))?;
+        let mut weeks = Vec::new();
+        if events.is_empty() {
             let mut damage = Ok(());
             archive.scan(&own, &mut |key, week| {
-                if key.len() == own.len() || damage.is_err() {
+                if key.len() == own.len() {
                     return;
                 }
-                match decode::<Vec<Event>>(week) {
-                    Ok(week) => events.extend(week),
+                let mut parts = Parts::of(key);
+                match parts.u32().and_then(|_| parts.i64()) {
+                    Ok(number) => weeks.push((number, week.to_vec())),
                     Err(error) => damage = Err(error),
                 }
             })?;
             damage?;
         }
         let mut subject = Self::new(kind, id);
-        subject.timeline = Timeline::restored(events, in_weeks);
+        subject.timeline = Timeline::restored(events, weeks)?;
         subject.mentions = mentions.into_owned();
         subject.moved = moved.into_owned();
         subject.sent = sent.into_owned();
-        let events = subject.with_moved(subject.timeline.active(), names);
-        subject.state = subject.fold(&events, names, rules).0;
+        subject.state = subject.fold_all(names, rules).0;
         Ok(subject)
     }
 
     /// What leads from its facts by some rules to those by others.
     pub(crate) fn under_other_rules(&self, names: &Names, old: &Rules, new: &Rules) -> Vec<crate::fact::Fact> {
-        let events = self.with_moved(self.timeline.active(), names);
+        let active = self.timeline.active();
+        let events = self.with_moved(&active, names);
         crate::fact::difference(&self.fold(&events, names, old).1, &self.fold(&events, names, new).1)
     }
 }
