@@ -231,6 +231,7 @@ pub(crate) fn fault(error: LogError) -> Fault {
         }
         LogError::Closed => Fault::new(Reason::Draining, "the log is closed"),
         LogError::InUse { .. }
+        | LogError::OtherLog { .. }
         | LogError::PartitionsChanged { .. }
         | LogError::NewerVersion { .. }
         | LogError::NotALog { .. }
