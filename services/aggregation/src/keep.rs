@@ -3,6 +3,7 @@
 //! One thread does all writing, so that no partition waits for the disk; it ends when the last partition does. What is kept here is never
 //! the only copy: the log, from the position of a checkpoint on, gives the rest.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -21,8 +22,9 @@ use tracing::{debug, info, warn};
 
 use crate::follow::EndsTheProcess;
 
-/// Jobs that may wait: a checkpoint or a merge for each partition, mostly none.
-const JOBS: usize = 64;
+/// Jobs that may wait: one for each partition there can be, mostly none. No partition's thread waits to ask, also while the keeper
+/// waits for room.
+const JOBS: usize = 1024;
 /// A checkpoint leaves at least so much room on the disk.
 const RESERVE_BYTES: u64 = 64 << 20;
 /// How often a full disk is looked at again.
@@ -87,12 +89,45 @@ pub enum KeepError {
     Unreadable(#[from] Unreadable),
     /// The store follows from another log.
     #[error(
-        "the store in {} follows another log than the one there is now: give aggregation another folder, or this log its store",
+        "the store in {} follows another log than the one there is now: it follows log {follows:016x}, and this is log {found:016x}; \
+         have ingest serve that log again, or move the store's folder elsewhere: the next start makes a new store from this log",
         folder.display()
     )]
     OtherLog {
         /// The store's folder.
         folder: PathBuf,
+        /// The number of the log it follows.
+        follows: u64,
+        /// The number of the log there is.
+        found: u64,
+    },
+    /// The log answers with a block that cannot be applied, however often it is read.
+    #[error(
+        "block {position} of partition {partition} cannot be applied, also when read {reads} times: {reason}; stop ingest and look its \
+         folder over with `deskpulse check`, and where that finds all sound, start the version of deskpulse that wrote the block"
+    )]
+    Senseless {
+        /// The partition.
+        partition: u32,
+        /// The position it cannot get past.
+        position: u64,
+        /// How often that was read.
+        reads: u32,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// The system does not give a partition what it runs on.
+    #[error(
+        "partition {partition} has no {what}: see to the limits on threads, memory and open files, or start with fewer partitions"
+    )]
+    NotRunning {
+        /// The partition.
+        partition: u32,
+        /// A thread, or its runtime.
+        what: &'static str,
+        /// What the system answered.
+        #[source]
+        source: Arc<io::Error>,
     },
     /// The log is damaged where it has to be read.
     #[error("the log is damaged: {reason}")]
@@ -158,6 +193,11 @@ pub(crate) fn positions_in(archive: &dyn Archive) -> Result<Option<(u64, Vec<u64
     Ok(Some((log_id, positions.collect::<Result<_, _>>()?)))
 }
 
+/// The positions a snapshot's header states, by partition.
+pub(crate) fn positions_of(header: &[u8]) -> Vec<u64> {
+    header.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+}
+
 fn unreadable(error: &StoreError) -> Unreadable {
     Unreadable(error.to_string())
 }
@@ -221,22 +261,50 @@ struct Snapshots {
     older: Option<Vec<u64>>,
 }
 
+impl Snapshots {
+    /// What the two newest files say. The next snapshot replaces the older one, whatever is in it: so one that is not sound counts, as
+    /// one that holds nothing.
+    fn found(options: &KeepOptions, what_happened: &WhatHappened) -> Result<Self, StoreError> {
+        let disk = &*options.disk;
+        let files = snapshot::list(disk, &options.folder)?;
+        let is_refused = |number: u64| match what_happened {
+            WhatHappened::Opened | WhatHappened::Created => false,
+            WhatHappened::Rebuilt { from, .. } => from.as_ref().is_none_or(|from| number > from.file.number),
+        };
+        let positions = |index: usize| {
+            let file = files.get(index).filter(|file| !is_refused(file.number))?;
+            let header = snapshot::header(disk, &options.folder, file);
+            header.inspect_err(|error| warn!(%error, "a snapshot does not count")).ok()
+        };
+        let [newest, older] = [0, 1].map(|index| positions(index).map(|header| positions_of(&header)));
+        Ok(Self { store: Vec::new(), newest, older })
+    }
+
+    /// The position of a partition that both snapshots hold; 0 when there are no two.
+    fn held_twice(&self, partition: usize) -> u64 {
+        let both = self.newest.as_ref().zip(self.older.as_ref());
+        let of = |positions: &Vec<u64>| positions.get(partition).copied().unwrap_or(0);
+        both.map_or(0, |(newest, older)| of(newest).min(of(older)))
+    }
+
+    /// Whether the store holds something of the log that the snapshots do not both hold.
+    fn are_behind(&self) -> bool {
+        self.store.iter().enumerate().any(|(partition, position)| self.held_twice(partition) < *position)
+    }
+}
+
 impl Keeper {
     /// Opens the store and starts the thread.
     fn open(mut options: KeepOptions) -> Result<Opened, KeepError> {
         options.folder = folder_of(&options.folder);
-        let store = open_store(&options)?;
+        let (store, what_happened) = open_store(&options)?;
+        let snapshots = Arc::new(Mutex::new(Snapshots::found(&options, &what_happened)?));
         let archive = StoreArchive(Arc::clone(&store));
         let (names, kept) = Names::open(&archive)?;
         let names = Arc::new(names);
         let (jobs, received) = sync_channel(JOBS);
-        let keeper = Self {
-            jobs,
-            store: Arc::clone(&store),
-            options: options.clone(),
-            failure: Arc::default(),
-            snapshots: Arc::default(),
-        };
+        let keeper =
+            Self { jobs, store: Arc::clone(&store), options: options.clone(), failure: Arc::default(), snapshots };
         let work = Work {
             store,
             names: Arc::clone(&names),
@@ -270,7 +338,10 @@ impl Keeper {
         let identity = Identity { log_id, partitions, meaning: Identity::meaning() };
         match Identity::of(&StoreArchive(Arc::clone(&self.store)))? {
             Some(known) if known == identity => Ok(()),
-            Some(_) => Err(KeepError::OtherLog { folder: self.options.folder.clone() }),
+            Some(known) => {
+                let folder = self.options.folder.clone();
+                Err(KeepError::OtherLog { folder, follows: known.log_id, found: log_id })
+            }
             None => Ok(self.store.commit(vec![store_change(identity.change())])?),
         }
     }
@@ -308,25 +379,23 @@ impl Keeper {
 
     /// The position of a partition up to which the log is not needed any more: two snapshots hold it.
     pub(crate) fn held_twice(&self, partition: u32) -> u64 {
-        let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-        let both = snapshots.newest.as_ref().zip(snapshots.older.as_ref());
-        let of = |positions: &Vec<u64>| positions.get(partition as usize).copied().unwrap_or(0);
-        both.map_or(0, |(newest, older)| of(newest).min(of(older)))
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).held_twice(partition as usize)
     }
 }
 
 /// Opens the store. Each meaning has a folder of its own: a version that makes other facts of events finds none and has the log
 /// tell everything again, and the version before it still finds its own.
-fn open_store(options: &KeepOptions) -> Result<Arc<dyn Store>, KeepError> {
+fn open_store(options: &KeepOptions) -> Result<(Arc<dyn Store>, WhatHappened), KeepError> {
     let opened = open_or_rebuild(&options.disk, &options.folder, StoreOptions { cache_bytes: options.cache_bytes() })?;
-    match opened.what_happened {
+    match &opened.what_happened {
         WhatHappened::Opened | WhatHappened::Created => {}
         WhatHappened::Rebuilt { damage, set_aside, from, .. } => {
-            let (set_aside, from) = (set_aside.unwrap_or_default(), from.map(|from| from.file.name));
+            let (set_aside, from) =
+                (set_aside.as_deref().unwrap_or_default(), from.as_ref().map(|from| &from.file.name));
             warn!(?damage, set_aside, ?from, "the store was built again; the log tells the rest");
         }
     }
-    Ok(Arc::new(opened.store))
+    Ok((Arc::new(opened.store), opened.what_happened))
 }
 
 /// The folder of this version's store.
@@ -410,7 +479,13 @@ impl Work {
                 Err(_) => warn!("a snapshot panicked"),
             }
         }
-        if self.snapshot.is_some() || !self.committed || self.snapshot_at.elapsed() < self.options.snapshot_every {
+        if self.snapshot.is_some() || self.snapshot_at.elapsed() < self.options.snapshot_every {
+            return;
+        }
+        // Where nothing happens any more, one more lets go of the log that the older one still needs.
+        let are_behind = || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).are_behind();
+        let is_wanted = self.committed || (self.options.log_retention.is_some() && are_behind());
+        if !is_wanted {
             return;
         }
         (self.snapshot_at, self.committed) = (Instant::now(), false);

@@ -9,6 +9,7 @@ mod follow;
 mod keep;
 mod keeping;
 mod post;
+mod report;
 mod rest;
 mod retention;
 

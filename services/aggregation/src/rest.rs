@@ -44,7 +44,7 @@ pub fn look_at(disk: &Arc<dyn Disk>, folder: &Path) -> Result<AtRest, StoreError
 /// The position of each partition that a snapshot holds at least.
 #[must_use]
 pub fn positions_in(snapshot: &SnapshotInfo) -> Vec<u64> {
-    snapshot.header.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+    keep::positions_of(&snapshot.header)
 }
 
 /// Whether a change of configuration has a meaning for this version: all else in the log is passed over.
