@@ -11,16 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deskpulse_core::archive::{Archive, Change, Identity, Unreadable};
+use deskpulse_core::archive::{Archive, Change, Identity, Unreadable, beside};
 use deskpulse_core::grid::{Merge, Merged};
 use deskpulse_core::partition::{Checkpoint, Kept, Partition};
 use deskpulse_core::series::{Names, NamesKept};
+use deskpulse_core::time::Timestamp;
 use deskpulse_disk::Disk;
 use deskpulse_store::{Store, StoreError, StoreOptions, WhatHappened, open_or_rebuild, snapshot};
 use tokio::sync::{SetOnce, oneshot};
 use tracing::{debug, info, warn};
 
-use crate::follow::EndsTheProcess;
+use crate::follow::{EndsTheProcess, now};
 
 /// Jobs that may wait: one for each partition there can be, mostly none. No partition's thread waits to ask, also while the keeper
 /// waits for room.
@@ -76,6 +77,8 @@ pub(crate) enum Beside {
     Config = 1,
     /// Where the partition was when.
     Retention = 2,
+    /// When the last whole snapshot was begun, or the store made; beside partition 0.
+    Snapshot = 3,
 }
 
 /// Why aggregation cannot go on.
@@ -305,13 +308,24 @@ impl Keeper {
         let (jobs, received) = sync_channel(JOBS);
         let keeper =
             Self { jobs, store: Arc::clone(&store), options: options.clone(), failure: Arc::default(), snapshots };
+        let snapshot_begun = match snapshot_begun(&archive)? {
+            Some(at) => at,
+            None => {
+                let at = now();
+                store.commit(vec![store_change(snapshot_change(at))])?;
+                at
+            }
+        };
+        let since = Duration::from_millis(u64::try_from(now().millis_since(snapshot_begun)).unwrap_or(0));
         let work = Work {
             store,
             names: Arc::clone(&names),
             kept,
             options,
             snapshots: Arc::clone(&keeper.snapshots),
-            snapshot_at: Instant::now(),
+            // Restarts do not begin the time anew.
+            snapshot_at: Instant::now().checked_sub(since).unwrap_or_else(Instant::now),
+            snapshot_begun,
             snapshot: None,
             committed: false,
         };
@@ -404,6 +418,21 @@ pub fn folder_of(folder: &Path) -> PathBuf {
     folder.join(format!("meaning-{:016x}", Identity::meaning()))
 }
 
+fn snapshot_key() -> Vec<u8> {
+    beside(0, &[Beside::Snapshot as u8])
+}
+
+fn snapshot_change(begun: Timestamp) -> Change {
+    Change { key: snapshot_key(), value: Some(begun.millis().to_be_bytes().to_vec()) }
+}
+
+/// When the last snapshot was begun; `None` for a store that does not say so yet.
+fn snapshot_begun(archive: &dyn Archive) -> Result<Option<Timestamp>, Unreadable> {
+    let damaged = |_| Unreadable("when the last snapshot was begun".to_owned());
+    let millis = archive.get(&snapshot_key())?.map(|bytes| bytes.try_into().map(i64::from_be_bytes).map_err(damaged));
+    Ok(millis.transpose()?.map(Timestamp::clamped))
+}
+
 fn store_change(change: Change) -> deskpulse_store::Change {
     deskpulse_store::Change { key: change.key, value: change.value }
 }
@@ -416,8 +445,9 @@ struct Work {
     kept: NamesKept,
     options: KeepOptions,
     snapshots: Arc<Mutex<Snapshots>>,
-    /// When the last snapshot was begun.
+    /// When the last snapshot was begun; and the same by the clock on the wall.
     snapshot_at: Instant,
+    snapshot_begun: Timestamp,
     snapshot: Option<thread::JoinHandle<Result<(), StoreError>>>,
     /// Whether anything was committed since.
     committed: bool,
@@ -441,7 +471,7 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            self.snapshot_if_due();
+            self.snapshot_if_due()?;
         }
     }
 
@@ -471,24 +501,28 @@ impl Work {
         }
     }
 
-    fn snapshot_if_due(&mut self) {
+    fn snapshot_if_due(&mut self) -> Result<(), KeepError> {
         if let Some(running) = self.snapshot.take_if(|running| running.is_finished()) {
             match running.join() {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => {
+                    let committed = self.committed;
+                    self.commit(vec![snapshot_change(self.snapshot_begun)])?;
+                    self.committed = committed;
+                }
                 Ok(Err(error)) => warn!(%error, "a snapshot failed; the next one is tried in its time"),
                 Err(_) => warn!("a snapshot panicked"),
             }
         }
         if self.snapshot.is_some() || self.snapshot_at.elapsed() < self.options.snapshot_every {
-            return;
+            return Ok(());
         }
         // Where nothing happens any more, one more lets go of the log that the older one still needs.
         let are_behind = || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).are_behind();
         let is_wanted = self.committed || (self.options.log_retention.is_some() && are_behind());
         if !is_wanted {
-            return;
+            return Ok(());
         }
-        (self.snapshot_at, self.committed) = (Instant::now(), false);
+        (self.snapshot_at, self.snapshot_begun, self.committed) = (Instant::now(), now(), false);
         let (store, disk, folder) =
             (Arc::clone(&self.store), Arc::clone(&self.options.disk), self.options.folder.clone());
         let snapshots = Arc::clone(&self.snapshots);
@@ -505,5 +539,6 @@ impl Work {
             Ok(running) => self.snapshot = Some(running),
             Err(error) => warn!(%error, "no thread for a snapshot"),
         }
+        Ok(())
     }
 }
