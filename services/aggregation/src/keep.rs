@@ -308,14 +308,11 @@ impl Keeper {
         let (jobs, received) = sync_channel(JOBS);
         let keeper =
             Self { jobs, store: Arc::clone(&store), options: options.clone(), failure: Arc::default(), snapshots };
-        let snapshot_begun = match snapshot_begun(&archive)? {
-            Some(at) => at,
-            None => {
-                let at = now();
-                store.commit(vec![store_change(snapshot_change(at))])?;
-                at
-            }
-        };
+        let known = snapshot_begun(&archive)?;
+        let snapshot_begun = known.unwrap_or_else(now);
+        if known.is_none() {
+            store.commit(vec![store_change(snapshot_change(snapshot_begun))])?;
+        }
         let since = Duration::from_millis(u64::try_from(now().millis_since(snapshot_begun)).unwrap_or(0));
         let work = Work {
             store,
