@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deskpulse_core::archive::{Archive, Change, Identity, Unreadable, beside};
+use deskpulse_core::archive::{Archive, Change, Identity, Unreadable};
 use deskpulse_core::grid::{Merge, Merged};
 use deskpulse_core::partition::{Checkpoint, Kept, Partition};
 use deskpulse_core::series::{Names, NamesKept};
@@ -22,6 +22,7 @@ use tokio::sync::{SetOnce, oneshot};
 use tracing::{debug, info, warn};
 
 use crate::follow::{EndsTheProcess, now};
+use crate::snapshots::{self, Snapshots};
 
 /// Jobs that may wait: one for each partition there can be, mostly none. No partition's thread waits to ask, also while the keeper
 /// waits for room.
@@ -196,11 +197,6 @@ pub(crate) fn positions_in(archive: &dyn Archive) -> Result<Option<(u64, Vec<u64
     Ok(Some((log_id, positions.collect::<Result<_, _>>()?)))
 }
 
-/// The positions a snapshot's header states, by partition.
-pub(crate) fn positions_of(header: &[u8]) -> Vec<u64> {
-    header.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
-}
-
 fn unreadable(error: &StoreError) -> Unreadable {
     Unreadable(error.to_string())
 }
@@ -256,46 +252,6 @@ impl Opened {
     }
 }
 
-/// The positions of the two newest snapshots, by partition, and those of the store itself.
-#[derive(Debug, Default)]
-struct Snapshots {
-    store: Vec<u64>,
-    newest: Option<Vec<u64>>,
-    older: Option<Vec<u64>>,
-}
-
-impl Snapshots {
-    /// What the two newest files say. The next snapshot replaces the older one, whatever is in it: so one that is not sound counts, as
-    /// one that holds nothing.
-    fn found(options: &KeepOptions, what_happened: &WhatHappened) -> Result<Self, StoreError> {
-        let disk = &*options.disk;
-        let files = snapshot::list(disk, &options.folder)?;
-        let is_refused = |number: u64| match what_happened {
-            WhatHappened::Opened | WhatHappened::Created => false,
-            WhatHappened::Rebuilt { from, .. } => from.as_ref().is_none_or(|from| number > from.file.number),
-        };
-        let positions = |index: usize| {
-            let file = files.get(index).filter(|file| !is_refused(file.number))?;
-            let header = snapshot::header(disk, &options.folder, file);
-            header.inspect_err(|error| warn!(%error, "a snapshot does not count")).ok()
-        };
-        let [newest, older] = [0, 1].map(|index| positions(index).map(|header| positions_of(&header)));
-        Ok(Self { store: Vec::new(), newest, older })
-    }
-
-    /// The position of a partition that both snapshots hold; 0 when there are no two.
-    fn held_twice(&self, partition: usize) -> u64 {
-        let both = self.newest.as_ref().zip(self.older.as_ref());
-        let of = |positions: &Vec<u64>| positions.get(partition).copied().unwrap_or(0);
-        both.map_or(0, |(newest, older)| of(newest).min(of(older)))
-    }
-
-    /// Whether the store holds something of the log that the snapshots do not both hold.
-    fn are_behind(&self) -> bool {
-        self.store.iter().enumerate().any(|(partition, position)| self.held_twice(partition) < *position)
-    }
-}
-
 impl Keeper {
     /// Opens the store and starts the thread.
     fn open(mut options: KeepOptions) -> Result<Opened, KeepError> {
@@ -308,10 +264,10 @@ impl Keeper {
         let (jobs, received) = sync_channel(JOBS);
         let keeper =
             Self { jobs, store: Arc::clone(&store), options: options.clone(), failure: Arc::default(), snapshots };
-        let known = snapshot_begun(&archive)?;
+        let known = snapshots::begun(&archive)?;
         let snapshot_begun = known.unwrap_or_else(now);
         if known.is_none() {
-            store.commit(vec![store_change(snapshot_change(snapshot_begun))])?;
+            store.commit(vec![store_change(snapshots::begun_change(snapshot_begun))])?;
         }
         let since = Duration::from_millis(u64::try_from(now().millis_since(snapshot_begun)).unwrap_or(0));
         let work = Work {
@@ -415,21 +371,6 @@ pub fn folder_of(folder: &Path) -> PathBuf {
     folder.join(format!("meaning-{:016x}", Identity::meaning()))
 }
 
-fn snapshot_key() -> Vec<u8> {
-    beside(0, &[Beside::Snapshot as u8])
-}
-
-fn snapshot_change(begun: Timestamp) -> Change {
-    Change { key: snapshot_key(), value: Some(begun.millis().to_be_bytes().to_vec()) }
-}
-
-/// When the last snapshot was begun; `None` for a store that does not say so yet.
-fn snapshot_begun(archive: &dyn Archive) -> Result<Option<Timestamp>, Unreadable> {
-    let damaged = |_| Unreadable("when the last snapshot was begun".to_owned());
-    let millis = archive.get(&snapshot_key())?.map(|bytes| bytes.try_into().map(i64::from_be_bytes).map_err(damaged));
-    Ok(millis.transpose()?.map(Timestamp::clamped))
-}
-
 fn store_change(change: Change) -> deskpulse_store::Change {
     deskpulse_store::Change { key: change.key, value: change.value }
 }
@@ -503,7 +444,7 @@ impl Work {
             match running.join() {
                 Ok(Ok(())) => {
                     let committed = self.committed;
-                    self.commit(vec![snapshot_change(self.snapshot_begun)])?;
+                    self.commit(vec![snapshots::begun_change(self.snapshot_begun)])?;
                     self.committed = committed;
                 }
                 Ok(Err(error)) => warn!(%error, "a snapshot failed; the next one is tried in its time"),

@@ -12,6 +12,7 @@ mod post;
 mod report;
 mod rest;
 mod retention;
+mod snapshots;
 
 pub use aggregation_service::AggregationApi;
 pub use follow::Aggregation;
