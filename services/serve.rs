@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions, Opened};
+use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions, Opened, folder_of};
+use deskpulse_cli::failure::Failure;
 use deskpulse_disk::RealDisk;
 use deskpulse_edge::server::{self, Drain, ServeError};
 use deskpulse_edge::upstream;
@@ -190,22 +191,38 @@ fn open_log(data_dir: &Path, partitions: Option<u32>, store: Option<&Opened>) ->
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let new = partitions.unwrap_or_else(|| u32::try_from(cores).unwrap_or(1));
     let followed = store.map(Opened::positions).transpose()?.flatten();
+    let identity = followed.as_ref().map(|(log_id, _)| *log_id);
     let durable: Vec<Position> = followed.into_iter().flat_map(|(_, positions)| positions).map(Position).collect();
     let open = |partitions| {
         let warn = |error: &LogError| warn!(error = error as &dyn std::error::Error, "the log");
-        let surroundings = Surroundings { durable: durable.clone(), warn: Arc::new(warn), ..Surroundings::default() };
+        let durable = durable.clone();
+        let surroundings = Surroundings { identity, durable, warn: Arc::new(warn), ..Surroundings::default() };
         EmbeddedLog::open_on(&folder, LogOptions::new(partitions), surroundings)
     };
     let opened = match (open(new), partitions) {
         (Err(LogError::PartitionsChanged { stored, .. }), None) => open(stored),
         (opened, _) => opened,
     };
+    if let Err(LogError::OtherLog { path, found, meant }) = &opened {
+        return Err(other_log(path, *found, &folder_of(&data_dir.join("aggregation")), *meant).into());
+    }
     let log = opened.with_context(|| format!("cannot open the log in {}", folder.display()))?;
     let cut = log.stats().cut_bytes;
     if cut > 0 {
         warn!(bytes = cut, "the log ended in a torn write that was never acknowledged; it was cut off");
     }
     Ok(log)
+}
+
+/// The log is not the one the store beside it follows.
+fn other_log(log: &Path, found: Option<u64>, store: &Path, follows: u64) -> Failure {
+    let (log, store) = (log.display(), store.display());
+    let found = found.map_or_else(|| "no log".to_owned(), |found| format!("log {found:016x}"));
+    let message = format!("the store in {store} follows log {follows:016x}, and {log} holds {found}");
+    let hint = format!(
+        "put that log back into {log}, or move {store} elsewhere: the next start makes a new store from the log there is"
+    );
+    Failure::new(message, hint)
 }
 
 /// Resolves on SIGINT or SIGTERM.

@@ -3,6 +3,8 @@
 
 #[path = "suite/harness.rs"]
 mod harness;
+#[path = "suite/node.rs"]
+mod node;
 
 #[path = "suite/against_reference.rs"]
 mod against_reference;
@@ -14,6 +16,8 @@ mod cli;
 mod config;
 #[path = "suite/faults.rs"]
 mod faults;
+#[path = "suite/following.rs"]
+mod following;
 #[path = "suite/kills.rs"]
 mod kills;
 #[path = "suite/law.rs"]

@@ -7,111 +7,23 @@
 //! `DESKPULSE_FAULTS` sets how often power is lost.
 
 use std::ops::Range;
-use std::path::Path;
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions, Opened};
-use deskpulse_disk::{Disk, Fault, SimulatedDisk};
-use deskpulse_edge::server::{self, Drain};
-use deskpulse_edge::upstream;
-use deskpulse_ingest::{IngestApi, Intake, Limits, LogApi};
-use deskpulse_log::{EmbeddedLog, LogOptions, Position, Surroundings};
+use deskpulse_disk::{Fault, SimulatedDisk};
 use deskpulse_proto::v1::Event;
-use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
-use deskpulse_query::{ConfigApi, QueryApi};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tonic::service::Routes;
 
 use crate::against_reference::{configure, difference, setting};
-use crate::harness::{Client, Random, run};
+use crate::harness::{Random, run};
+use crate::node::{Node, PATIENCE, Setup};
 use crate::reference::scenario;
 
-const PARTITIONS: u32 = 2;
 const ROOM: u64 = 1 << 30;
-
-/// A node in this process.
-struct Node {
-    client: Client,
-    config: ConfigServiceClient<tonic::transport::Channel>,
-    drain: Drain,
-    log: EmbeddedLog,
-    aggregation: Aggregation,
-    server: JoinHandle<()>,
-    /// Gone when no thread of the node can reach the disk any more.
-    disk: Weak<dyn Disk>,
-}
-
-impl Node {
-    /// Starts on what the disk holds; why not, when that fails.
-    async fn start(disk: &SimulatedDisk) -> Result<Self, String> {
-        let on: Arc<dyn Disk> = Arc::new(disk.clone());
-        let held = Arc::downgrade(&on);
-        let keep = KeepOptions {
-            disk: Arc::clone(&on),
-            folder: "/data/aggregation".into(),
-            memory_bytes: 128 << 20,
-            checkpoint_every: Duration::from_millis(5),
-            snapshot_every: Duration::from_millis(40),
-            log_retention: Some(Duration::from_millis(10)),
-        };
-        let store = Opened::open(keep).map_err(|error| said(&error))?;
-        let positions = store.positions().map_err(|error| said(&error))?;
-        let durable = positions.into_iter().flat_map(|(_, positions)| positions).map(Position).collect();
-        let surroundings = Surroundings { disk: on, durable, ..Surroundings::default() };
-        let options = LogOptions { segment_bytes: 8 << 10, scrub_pause: None, ..LogOptions::new(PARTITIONS) };
-        let log = EmbeddedLog::open_on(Path::new("/data/log"), options, surroundings).map_err(|error| said(&error))?;
-        let drain = Drain::default();
-        let limits = Limits { removes_unneeded: true, ..Limits::default() };
-        let intake = Intake::new(log.clone(), limits, drain.clone());
-        let log_service = LogApi::server(Arc::clone(&intake));
-        let aggregation = Aggregation::follow(upstream::local(log_service.clone()), drain.clone(), store);
-        let api = AggregationApi::server(aggregation.clone());
-        let aggregation_upstream = upstream::local(api);
-        let routes = Routes::default()
-            .add_service(IngestApi::server(intake))
-            .add_service(QueryApi::server(aggregation_upstream.clone()))
-            .add_service(ConfigApi::server(aggregation_upstream));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let serving = server::serve(listener, routes, Vec::new(), drain.clone());
-        let server = tokio::spawn(async move { serving.await.expect("it serves") });
-        let client = Client::connect(&url);
-        let config = ConfigServiceClient::new(upstream::channel(&url).expect("an address"));
-        Ok(Self { client, config, drain, log, aggregation, server, disk: held })
-    }
-
-    /// Whether the log or the store has failed.
-    async fn has_failed(&self) -> bool {
-        tokio::select! {
-            biased;
-            _ = self.log.failed() => true,
-            _ = self.aggregation.failed() => true,
-            () = std::future::ready(()) => false,
-        }
-    }
-
-    /// The process ends; resolves when no thread of it is left that could still change the disk.
-    async fn end(self) {
-        let Self { client, config, drain, log, aggregation, server, disk } = self;
-        drop((client, config, aggregation));
-        drain.begin();
-        let _ = server.await;
-        let _ = log.close().await;
-        drop(log);
-        let patience = Instant::now() + PATIENCE;
-        while disk.strong_count() > 0 {
-            assert!(Instant::now() < patience, "a thread does not end");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
-fn said(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
+const SETUP: Setup = Setup {
+    checkpoint_every: Duration::from_millis(5),
+    snapshot_every: Duration::from_millis(40),
+    log_retention: Some(Duration::from_millis(10)),
+    ..Setup::DEFAULT
+};
 
 /// What became of a node that met a fault.
 #[derive(Debug, Default)]
@@ -125,9 +37,6 @@ struct Fate {
     questions: usize,
     wrong: Vec<String>,
 }
-
-/// When something has gone wrong so far, sends fail; the rest is sent after the next start.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node lives through a scenario with a fault in it.
 async fn ordeal(seed: u64, at: Range<u64>, fault: Fault) -> Fate {
@@ -147,7 +56,7 @@ async fn ordeal(seed: u64, at: Range<u64>, fault: Fault) -> Fate {
     let mut acknowledged: Vec<&[Event]> = Vec::new();
     let mut in_doubt: Vec<&[Event]> = Vec::new();
     fate.starts += 1;
-    match Node::start(&disk).await {
+    match Node::start(&disk, &SETUP).await {
         Ok(mut node) => {
             for (number, batch) in batches.iter().enumerate() {
                 // As the program does, it ends when the log or the store has failed.
@@ -196,7 +105,7 @@ async fn ordeal(seed: u64, at: Range<u64>, fault: Fault) -> Fate {
             disk.end_process();
         }
         fate.starts += 1;
-        match Node::start(&disk).await {
+        match Node::start(&disk, &SETUP).await {
             Ok(node) if fate.starts > 2 || fault != Fault::Crash => break node,
             Ok(node) => {
                 disk.crash();

@@ -392,3 +392,50 @@ fn a_folder_mounted_read_only_is_checked_and_exported_and_not_served() {
     assert!(code == Some(1) && said.contains("may not be written"), "{said}");
     assert!(folder.bytes() == before);
 }
+
+#[test]
+fn another_log_beside_a_store_is_named_as_such_and_not_called_damaged() {
+    let folder = Folder::written();
+    let id_in = |folder: &Folder| {
+        let meta = std::fs::read(folder.path("log/log.meta")).expect("readable");
+        format!("{:016x}", u64::from_le_bytes(meta[16..24].try_into().expect("eight bytes")))
+    };
+    let own = id_in(&folder);
+    let (log, store) = (folder.path("log"), folder.store());
+    let [log, store] = [&log, &store].map(|path| path.to_string_lossy().into_owned());
+    std::fs::rename(folder.path("log"), folder.path("kept")).expect("moved");
+    let follows = format!("the store in {store} follows log {own}, and {log} holds ");
+    let hint = format!("hint: put that log back into {log}, or move {store} elsewhere");
+
+    // An empty folder, which stays empty.
+    let (code, said) = Process::refused(&folder.arguments());
+    println!("{said}");
+    assert!(code == Some(1) && said.contains(&format!("{follows}no log")) && said.contains(&hint), "{said}");
+    assert!(!folder.path("log/log.meta").exists(), "a start that is refused makes no log");
+
+    // A log of fewer blocks, and one of another number of partitions.
+    for partitions in ["3", "2"] {
+        let other = Folder::empty();
+        let arguments = ["--listen", "127.0.0.1:0", "--data-dir", other.root(), "--partitions", partitions];
+        assert_eq!(Process::serve(&arguments).terminate("-TERM"), Some(0));
+        let _ = std::fs::remove_dir_all(folder.path("log"));
+        std::fs::rename(other.path("log"), folder.path("log")).expect("moved");
+        let found = format!("{follows}log {}", id_in(&folder));
+        let before = folder.bytes_in("log");
+        let (code, said) = Process::refused(&folder.arguments());
+        println!("{said}");
+        assert!(code == Some(1) && said.contains(&found) && said.contains(&hint), "{said}");
+        assert!(!said.contains("damaged"), "{said}");
+        assert!(folder.bytes_in("log") == before, "a start that is refused changed the log");
+    }
+
+    // Either way out works.
+    let elsewhere = folder.copy();
+    std::fs::remove_dir_all(elsewhere.store()).expect("removed");
+    let process = Process::serve(&["--listen", "127.0.0.1:0", "--data-dir", elsewhere.root()]);
+    assert_eq!(elsewhere.counted_by(&process), 0);
+    std::fs::remove_dir_all(folder.path("log")).expect("removed");
+    std::fs::rename(folder.path("kept"), folder.path("log")).expect("moved");
+    let process = folder.serve();
+    assert_eq!(folder.counted_by(&process), MESSAGES);
+}

@@ -13,9 +13,7 @@ use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::Upstream;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
 use deskpulse_proto::v1::{DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest};
-use tokio::sync::{SetOnce, mpsc, watch};
-use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{SetOnce, watch};
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
@@ -24,12 +22,11 @@ use crate::decode::{self, DecodedBlock};
 use crate::keep::{Failure, KeepError, Keeper, Opened};
 use crate::keeping::Keeping;
 use crate::post::Post;
+use crate::report::Reports;
 use crate::retention::Retention;
 
-/// Reports to ingest that may wait to be sent.
-const REPORTS: usize = 64;
-/// How long a report may wait to be taken.
-const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a block that cannot be applied is read before that is taken for what the log holds.
+const READS: u32 = 6;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 /// The longest sleep until a timer: the clock on the wall may be set meanwhile.
@@ -175,7 +172,7 @@ impl Aggregation {
                 keeping,
             });
         }
-        followers.into_iter().for_each(spawn);
+        followers.into_iter().try_for_each(spawn)?;
         Ok(FollowedLog { log_id, post, config, partitions: followed })
     }
 
@@ -191,23 +188,22 @@ impl Aggregation {
 }
 
 /// Starts the thread that owns a partition.
-fn spawn(follower: Follower) {
-    std::thread::Builder::new()
-        .name(format!("partition-{}", follower.number))
-        .spawn(move || {
-            let _guard = EndsTheProcess;
-            let failure = Arc::clone(&follower.aggregation.failure);
-            // A runtime of its own: nothing else ever runs on a partition's thread.
-            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => {
-                    if let Err(error) = runtime.block_on(follower.run()) {
-                        let _ = failure.set(error);
-                    }
-                }
-                Err(error) => tracing::error!(%error, "a partition has no runtime"),
-            }
-        })
-        .map_or_else(|error| tracing::error!(%error, "a partition has no thread"), drop);
+fn spawn(follower: Follower) -> Result<(), KeepError> {
+    let partition = follower.number;
+    let not_running =
+        move |what| move |error: std::io::Error| KeepError::NotRunning { partition, what, source: Arc::new(error) };
+    let run = move || {
+        let _guard = EndsTheProcess;
+        let failure = Arc::clone(&follower.aggregation.failure);
+        // A runtime of its own: nothing but the partition's reports runs beside it on its thread.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let ended = runtime.map_err(not_running("runtime")).and_then(|runtime| runtime.block_on(follower.run()));
+        if let Err(error) = ended {
+            let _ = failure.set(error);
+        }
+    };
+    let spawned = std::thread::Builder::new().name(format!("partition-{partition}")).spawn(run);
+    spawned.map(drop).map_err(not_running("thread"))
 }
 
 /// A partition whose thread panicked would stand still for ever, while events go on being acknowledged.
@@ -241,6 +237,7 @@ impl Follower {
     /// Follows until it is time to go, or it cannot go on.
     async fn run(mut self) -> Result<(), KeepError> {
         let mut pause = RETRY_FIRST;
+        let mut reads = 0;
         loop {
             let before = *self.progress.borrow();
             let drain = self.aggregation.drain.clone();
@@ -260,10 +257,16 @@ impl Follower {
                 }
                 other => other,
             };
-            warn!(partition = self.number, interruption = %status, "reading the log again");
             if *self.progress.borrow() > before {
-                pause = RETRY_FIRST;
+                (pause, reads) = (RETRY_FIRST, 0);
             }
+            reads += u32::from(!matches!(status, Interruption::Unreadable(_)));
+            if reads >= READS {
+                let position = *self.progress.borrow() + 1;
+                let reason = reason(&status);
+                return Err(KeepError::Senseless { partition: self.number, position, reads, reason });
+            }
+            warn!(partition = self.number, interruption = reason(&status), "reading the log again");
             if self.aggregation.pause(&mut pause).await {
                 return Ok(());
             }
@@ -316,17 +319,11 @@ impl Follower {
         let applied = *self.progress.borrow();
         let request = ReadRequest { partition: self.number, from_position_inclusive: applied + 1, log_id: self.log_id };
         let mut blocks = self.aggregation.log.read(request).await?.into_inner();
-        let (reports, outgoing) = mpsc::channel(REPORTS);
-        let mut log = self.aggregation.log.clone();
-        // Reports are a courtesy to those waiting for an answer: losing them loses no event, so nobody waits for them long.
-        let reporting = tokio::spawn(async move { log.report_applied(ReceiverStream::new(outgoing)).await });
-        let mut reports = Some(reports);
-        let mut unneeded_up_to = 0;
-        report(&mut reports, self.report(applied)).await;
-        let ended = loop {
+        let reports = Reports::begin(self.aggregation.log.clone(), (self.number, applied), self.keeping.unneeded());
+        loop {
             let due = if self.is_replaying() { Timestamp::MAX } else { *self.due.borrow() };
             let message = tokio::select! {
-                message = blocks.message() => message,
+                message = blocks.message() => message?,
                 () = wanted(&self.post, self.number, due) => {
                     self.tend()?;
                     continue;
@@ -334,32 +331,14 @@ impl Follower {
                 next = self.keeping.wanted() => {
                     let position = *self.progress.borrow();
                     self.keeping.go_on(next, &mut self.partition, (position, &self.post));
-                    if self.keeping.unneeded_up_to() > unneeded_up_to {
-                        unneeded_up_to = self.keeping.unneeded_up_to();
-                        let news = ReportAppliedRequest { unneeded_up_to, ..self.report(position) };
-                        report(&mut reports, news).await;
-                    }
                     continue;
                 }
             };
-            match message {
-                Ok(Some(block)) => match self.apply(&block) {
-                    Ok(applied) => report(&mut reports, applied).await,
-                    Err(interruption) => break Err(interruption),
-                },
-                Ok(None) => break Ok(()),
-                Err(status) => break Err(status.into()),
-            }
+            let Some(block) = message else { return Ok(()) };
+            reports.applied(self.apply(&block)?).await;
             let position = *self.progress.borrow();
             self.keeping.after_a_block(&mut self.partition, (position, &self.post), position < self.head).await;
-        };
-        reporting.abort();
-        ended
-    }
-
-    /// A report that a block was applied, of which nothing was known already.
-    fn report(&self, position: u64) -> ReportAppliedRequest {
-        ReportAppliedRequest { partition: self.number, position, ..Default::default() }
+        }
     }
 
     /// Applies one block, all of it or nothing.
@@ -372,7 +351,7 @@ impl Follower {
         let DecodedBlock { block: Block { change, arrivals, mentions }, indices, events, config } =
             decode::block(&block.block, &self.aggregation.names)
                 .map_err(|source| Interruption::Undecodable { position, source })?;
-        let mut report = self.report(position);
+        let mut report = ReportAppliedRequest { partition: self.number, position, ..Default::default() };
         let unknown = events as usize - arrivals.len();
         if unknown > 0 {
             warn!(partition = self.number, position, unknown, "events of types this version does not know");
@@ -415,15 +394,10 @@ async fn wanted(post: &Post, number: u32, due: Timestamp) {
     }
 }
 
-/// Sends a report; a receiver that does not take it in time gets no more, and counts the reader as absent.
-async fn report(reports: &mut Option<mpsc::Sender<ReportAppliedRequest>>, report: ReportAppliedRequest) {
-    let sent = match reports {
-        Some(open) => timeout(REPORT_PATIENCE, open.send(report)).await,
-        None => return,
-    };
-    if !matches!(sent, Ok(Ok(()))) {
-        *reports = None;
-    }
+/// An interruption with its cause.
+fn reason(interruption: &Interruption) -> String {
+    let causes = std::iter::successors(Some(interruption as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The instant it is now.

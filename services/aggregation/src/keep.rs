@@ -3,6 +3,7 @@
 //! One thread does all writing, so that no partition waits for the disk; it ends when the last partition does. What is kept here is never
 //! the only copy: the log, from the position of a checkpoint on, gives the rest.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -14,15 +15,18 @@ use deskpulse_core::archive::{Archive, Change, Identity, Unreadable};
 use deskpulse_core::grid::{Merge, Merged};
 use deskpulse_core::partition::{Checkpoint, Kept, Partition};
 use deskpulse_core::series::{Names, NamesKept};
+use deskpulse_core::time::Timestamp;
 use deskpulse_disk::Disk;
 use deskpulse_store::{Store, StoreError, StoreOptions, WhatHappened, open_or_rebuild, snapshot};
 use tokio::sync::{SetOnce, oneshot};
 use tracing::{debug, info, warn};
 
-use crate::follow::EndsTheProcess;
+use crate::follow::{EndsTheProcess, now};
+use crate::snapshots::{self, Snapshots};
 
-/// Jobs that may wait: a checkpoint or a merge for each partition, mostly none.
-const JOBS: usize = 64;
+/// Jobs that may wait: one for each partition there can be, mostly none. No partition's thread waits to ask, also while the keeper
+/// waits for room.
+const JOBS: usize = 1024;
 /// A checkpoint leaves at least so much room on the disk.
 const RESERVE_BYTES: u64 = 64 << 20;
 /// How often a full disk is looked at again.
@@ -74,6 +78,8 @@ pub(crate) enum Beside {
     Config = 1,
     /// Where the partition was when.
     Retention = 2,
+    /// When the last whole snapshot was begun, or the store made; beside partition 0.
+    Snapshot = 3,
 }
 
 /// Why aggregation cannot go on.
@@ -87,12 +93,45 @@ pub enum KeepError {
     Unreadable(#[from] Unreadable),
     /// The store follows from another log.
     #[error(
-        "the store in {} follows another log than the one there is now: give aggregation another folder, or this log its store",
+        "the store in {} follows another log than the one there is now: it follows log {follows:016x}, and this is log {found:016x}; \
+         have ingest serve that log again, or move the store's folder elsewhere: the next start makes a new store from this log",
         folder.display()
     )]
     OtherLog {
         /// The store's folder.
         folder: PathBuf,
+        /// The number of the log it follows.
+        follows: u64,
+        /// The number of the log there is.
+        found: u64,
+    },
+    /// The log answers with a block that cannot be applied, however often it is read.
+    #[error(
+        "block {position} of partition {partition} cannot be applied, also when read {reads} times: {reason}; stop ingest and look its \
+         folder over with `deskpulse check`, and where that finds all sound, start the version of deskpulse that wrote the block"
+    )]
+    Senseless {
+        /// The partition.
+        partition: u32,
+        /// The position it cannot get past.
+        position: u64,
+        /// How often that was read.
+        reads: u32,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// The system does not give a partition what it runs on.
+    #[error(
+        "partition {partition} has no {what}: see to the limits on threads, memory and open files, or start with fewer partitions"
+    )]
+    NotRunning {
+        /// The partition.
+        partition: u32,
+        /// A thread, or its runtime.
+        what: &'static str,
+        /// What the system answered.
+        #[source]
+        source: Arc<io::Error>,
     },
     /// The log is damaged where it has to be read.
     #[error("the log is damaged: {reason}")]
@@ -213,37 +252,33 @@ impl Opened {
     }
 }
 
-/// The positions of the two newest snapshots, by partition, and those of the store itself.
-#[derive(Debug, Default)]
-struct Snapshots {
-    store: Vec<u64>,
-    newest: Option<Vec<u64>>,
-    older: Option<Vec<u64>>,
-}
-
 impl Keeper {
     /// Opens the store and starts the thread.
     fn open(mut options: KeepOptions) -> Result<Opened, KeepError> {
         options.folder = folder_of(&options.folder);
-        let store = open_store(&options)?;
+        let (store, what_happened) = open_store(&options)?;
+        let snapshots = Arc::new(Mutex::new(Snapshots::found(&options, &what_happened)?));
         let archive = StoreArchive(Arc::clone(&store));
         let (names, kept) = Names::open(&archive)?;
         let names = Arc::new(names);
         let (jobs, received) = sync_channel(JOBS);
-        let keeper = Self {
-            jobs,
-            store: Arc::clone(&store),
-            options: options.clone(),
-            failure: Arc::default(),
-            snapshots: Arc::default(),
-        };
+        let keeper =
+            Self { jobs, store: Arc::clone(&store), options: options.clone(), failure: Arc::default(), snapshots };
+        let known = snapshots::begun(&archive)?;
+        let snapshot_begun = known.unwrap_or_else(now);
+        if known.is_none() {
+            store.commit(vec![store_change(snapshots::begun_change(snapshot_begun))])?;
+        }
+        let since = Duration::from_millis(u64::try_from(now().millis_since(snapshot_begun)).unwrap_or(0));
         let work = Work {
             store,
             names: Arc::clone(&names),
             kept,
             options,
             snapshots: Arc::clone(&keeper.snapshots),
-            snapshot_at: Instant::now(),
+            // Restarts do not begin the time anew.
+            snapshot_at: Instant::now().checked_sub(since).unwrap_or_else(Instant::now),
+            snapshot_begun,
             snapshot: None,
             committed: false,
         };
@@ -270,7 +305,10 @@ impl Keeper {
         let identity = Identity { log_id, partitions, meaning: Identity::meaning() };
         match Identity::of(&StoreArchive(Arc::clone(&self.store)))? {
             Some(known) if known == identity => Ok(()),
-            Some(_) => Err(KeepError::OtherLog { folder: self.options.folder.clone() }),
+            Some(known) => {
+                let folder = self.options.folder.clone();
+                Err(KeepError::OtherLog { folder, follows: known.log_id, found: log_id })
+            }
             None => Ok(self.store.commit(vec![store_change(identity.change())])?),
         }
     }
@@ -308,25 +346,23 @@ impl Keeper {
 
     /// The position of a partition up to which the log is not needed any more: two snapshots hold it.
     pub(crate) fn held_twice(&self, partition: u32) -> u64 {
-        let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-        let both = snapshots.newest.as_ref().zip(snapshots.older.as_ref());
-        let of = |positions: &Vec<u64>| positions.get(partition as usize).copied().unwrap_or(0);
-        both.map_or(0, |(newest, older)| of(newest).min(of(older)))
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).held_twice(partition as usize)
     }
 }
 
 /// Opens the store. Each meaning has a folder of its own: a version that makes other facts of events finds none and has the log
 /// tell everything again, and the version before it still finds its own.
-fn open_store(options: &KeepOptions) -> Result<Arc<dyn Store>, KeepError> {
+fn open_store(options: &KeepOptions) -> Result<(Arc<dyn Store>, WhatHappened), KeepError> {
     let opened = open_or_rebuild(&options.disk, &options.folder, StoreOptions { cache_bytes: options.cache_bytes() })?;
-    match opened.what_happened {
+    match &opened.what_happened {
         WhatHappened::Opened | WhatHappened::Created => {}
         WhatHappened::Rebuilt { damage, set_aside, from, .. } => {
-            let (set_aside, from) = (set_aside.unwrap_or_default(), from.map(|from| from.file.name));
+            let (set_aside, from) =
+                (set_aside.as_deref().unwrap_or_default(), from.as_ref().map(|from| &from.file.name));
             warn!(?damage, set_aside, ?from, "the store was built again; the log tells the rest");
         }
     }
-    Ok(Arc::new(opened.store))
+    Ok((Arc::new(opened.store), opened.what_happened))
 }
 
 /// The folder of this version's store.
@@ -347,8 +383,9 @@ struct Work {
     kept: NamesKept,
     options: KeepOptions,
     snapshots: Arc<Mutex<Snapshots>>,
-    /// When the last snapshot was begun.
+    /// When the last snapshot was begun; and the same by the clock on the wall.
     snapshot_at: Instant,
+    snapshot_begun: Timestamp,
     snapshot: Option<thread::JoinHandle<Result<(), StoreError>>>,
     /// Whether anything was committed since.
     committed: bool,
@@ -372,7 +409,7 @@ impl Work {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            self.snapshot_if_due();
+            self.snapshot_if_due()?;
         }
     }
 
@@ -402,18 +439,28 @@ impl Work {
         }
     }
 
-    fn snapshot_if_due(&mut self) {
+    fn snapshot_if_due(&mut self) -> Result<(), KeepError> {
         if let Some(running) = self.snapshot.take_if(|running| running.is_finished()) {
             match running.join() {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => {
+                    let committed = self.committed;
+                    self.commit(vec![snapshots::begun_change(self.snapshot_begun)])?;
+                    self.committed = committed;
+                }
                 Ok(Err(error)) => warn!(%error, "a snapshot failed; the next one is tried in its time"),
                 Err(_) => warn!("a snapshot panicked"),
             }
         }
-        if self.snapshot.is_some() || !self.committed || self.snapshot_at.elapsed() < self.options.snapshot_every {
-            return;
+        if self.snapshot.is_some() || self.snapshot_at.elapsed() < self.options.snapshot_every {
+            return Ok(());
         }
-        (self.snapshot_at, self.committed) = (Instant::now(), false);
+        // Where nothing happens any more, one more lets go of the log that the older one still needs.
+        let are_behind = || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).are_behind();
+        let is_wanted = self.committed || (self.options.log_retention.is_some() && are_behind());
+        if !is_wanted {
+            return Ok(());
+        }
+        (self.snapshot_at, self.snapshot_begun, self.committed) = (Instant::now(), now(), false);
         let (store, disk, folder) =
             (Arc::clone(&self.store), Arc::clone(&self.options.disk), self.options.folder.clone());
         let snapshots = Arc::clone(&self.snapshots);
@@ -430,5 +477,6 @@ impl Work {
             Ok(running) => self.snapshot = Some(running),
             Err(error) => warn!(%error, "no thread for a snapshot"),
         }
+        Ok(())
     }
 }

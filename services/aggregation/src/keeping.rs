@@ -1,5 +1,8 @@
 //! When a partition is put away, and what it gives up in memory: its owner's side of [`crate::keep`].
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use deskpulse_core::archive::Change;
 use deskpulse_core::grid::{Merge, Merged};
 use deskpulse_core::partition::{Kept, Letter, Partition};
@@ -57,7 +60,27 @@ pub(crate) struct Keeping {
     pub(crate) letters_taken: u64,
     /// Nothing more can be given up below this.
     least: usize,
-    retention: Retention,
+    retention: Arc<Retention>,
+}
+
+/// How much of the log a partition does not need any more.
+#[derive(Debug)]
+pub(crate) struct Unneeded {
+    keeper: Keeper,
+    number: u32,
+    retention: Arc<Retention>,
+}
+
+impl Unneeded {
+    /// The last position that is not needed; 0 while all are.
+    pub(crate) fn up_to(&self) -> u64 {
+        self.keeper.held_twice(self.number).min(self.retention.over_up_to(now()))
+    }
+
+    /// The pause between two looks; `None` when everything is kept for ever.
+    pub(crate) fn look_every(&self) -> Option<Duration> {
+        self.retention.look_every()
+    }
 }
 
 /// Where the partition is, and the letter boxes.
@@ -81,7 +104,7 @@ impl Keeping {
             sent,
             letters_taken,
             least: 0,
-            retention,
+            retention: Arc::new(retention),
         }
     }
 
@@ -96,9 +119,9 @@ impl Keeping {
         self.sent.push((receiver, number));
     }
 
-    /// The position up to which the log is not needed any more.
-    pub(crate) fn unneeded_up_to(&self) -> u64 {
-        self.keeper.held_twice(self.number).min(self.retention.over_up_to(now()))
+    /// What says how much of the log is not needed any more, also while the partition waits for the disk.
+    pub(crate) fn unneeded(&self) -> Unneeded {
+        Unneeded { keeper: self.keeper.clone(), number: self.number, retention: Arc::clone(&self.retention) }
     }
 
     /// Resolves when there is something to do. Dropping the future loses nothing.
@@ -128,7 +151,7 @@ impl Keeping {
         match next {
             Next::Begin => {
                 self.next_at = Instant::now() + self.keeper.options.checkpoint_every;
-                if partition.has_changed() || !self.beside.is_empty() {
+                if partition.has_changed() || !self.beside.is_empty() || self.retention.is_due(at.0, now()) {
                     self.begin(partition, at);
                 }
             }
@@ -227,5 +250,104 @@ impl Keeping {
         }
         // All that is left is needed: it is not worth trying again before there is a good deal more.
         self.least = partition.bytes() + self.budget / 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use deskpulse_core::partition::{Block, Place};
+    use deskpulse_core::series::Names;
+    use deskpulse_core::time::Timestamp;
+    use deskpulse_disk::SimulatedDisk;
+    use deskpulse_proto::v1::config_change::Change as What;
+    use deskpulse_proto::v1::event::Payload;
+    use deskpulse_proto::v1::{Calendar, ConfigChange, ConversationUpdated, Event, EventBlock};
+    use prost::Message;
+
+    use super::*;
+    use crate::keep::{KeepOptions, Opened};
+    use crate::{config, decode};
+
+    /// More subjects than are written down at once.
+    const SUBJECTS: usize = 3 * SUBJECTS_AT_ONCE;
+
+    fn subjects() -> EventBlock {
+        let event = |number: usize| Event {
+            id: number.to_string(),
+            source: "test".to_owned(),
+            tenant: "acme".to_owned(),
+            payload: Some(Payload::ConversationUpdated(ConversationUpdated {
+                conversation: number.to_string(),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        EventBlock { events: (0..SUBJECTS).map(event).collect(), ..Default::default() }
+    }
+
+    fn calendar() -> ConfigChange {
+        let calendar = Calendar { calendar: "office".to_owned(), time_zone: "UTC".to_owned(), ..Default::default() };
+        ConfigChange { tenant: "acme".to_owned(), change: Some(What::Calendar(calendar)) }
+    }
+
+    fn decoded(block: &EventBlock, names: &Names) -> Block {
+        decode::block(&block.encode_to_vec(), names).expect("it is a block").block
+    }
+
+    /// Goes on until a checkpoint is durable, and says how often subjects were written down for it.
+    async fn checkpoint(keeping: &mut Keeping, partition: &mut Partition, at: At<'_>) -> usize {
+        let mut writes = 0;
+        loop {
+            let next = keeping.wanted().await;
+            let is_kept = matches!(next, Next::Kept(_));
+            writes += usize::from(matches!(next, Next::Write));
+            keeping.go_on(next, partition, at);
+            if is_kept {
+                return writes;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_holds_no_configuration_of_a_block_after_the_one_it_was_begun_at() {
+        let options = KeepOptions {
+            disk: Arc::new(SimulatedDisk::new(1, 1 << 30)),
+            folder: "/data".into(),
+            memory_bytes: 128 << 20,
+            checkpoint_every: std::time::Duration::from_millis(1),
+            snapshot_every: std::time::Duration::from_hours(1),
+            log_retention: None,
+        };
+        let Opened { keeper, names } = Opened::open(options).expect("it opens");
+        let archive = keeper.archive();
+        let place = Place { number: 0, of: 1 };
+        let mut partition = Partition::open(Arc::clone(&names), place, Arc::clone(&archive)).expect("it is empty");
+        let post = Post::new(Arc::clone(&names), &[0]);
+        let retention = Retention::open(&*archive, 0, None).expect("nothing to read");
+        let mut keeping = Keeping::new(keeper, (0, retention), usize::MAX, (Vec::new(), 0));
+        let in_store = || {
+            let position = Partition::position_in(&*archive, 0).expect("readable");
+            (position, config::kept(&*archive, 0).expect("readable"))
+        };
+
+        partition.apply(decoded(&subjects(), &names), Timestamp::MIN).expect("it is applied");
+        let begin = keeping.wanted().await;
+        keeping.go_on(begin, &mut partition, (1, &post));
+        let write = keeping.wanted().await;
+        keeping.go_on(write, &mut partition, (1, &post));
+        assert!(matches!(keeping.under_way, UnderWay::Writing(..)), "there is more to write down");
+
+        // Meanwhile comes the next block, with a change of configuration.
+        keeping.beside(config::keep(0, &calendar()));
+        let block = EventBlock { config: Some(calendar()), ..Default::default() };
+        partition.apply(decoded(&block, &names), Timestamp::MIN).expect("it is applied");
+        let writes = checkpoint(&mut keeping, &mut partition, (2, &post)).await;
+        assert!(writes > 0, "it was finished after that block");
+        assert_eq!(in_store(), (1, Vec::new()), "after a crash now, block 2 is applied, and changes the rules then");
+
+        checkpoint(&mut keeping, &mut partition, (2, &post)).await;
+        assert_eq!(in_store(), (2, vec![calendar()]));
     }
 }

@@ -9,8 +9,10 @@ mod follow;
 mod keep;
 mod keeping;
 mod post;
+mod report;
 mod rest;
 mod retention;
+mod snapshots;
 
 pub use aggregation_service::AggregationApi;
 pub use follow::Aggregation;

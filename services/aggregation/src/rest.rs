@@ -12,6 +12,7 @@ use deskpulse_store::{Report, StoreError, inspect_with};
 
 use crate::decode;
 use crate::keep::{self, StoreAtRest};
+use crate::snapshots;
 
 /// A folder that [`folder_of`](crate::folder_of) names, of this version or another.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub fn look_at(disk: &Arc<dyn Disk>, folder: &Path) -> Result<AtRest, StoreError
 /// The position of each partition that a snapshot holds at least.
 #[must_use]
 pub fn positions_in(snapshot: &SnapshotInfo) -> Vec<u64> {
-    snapshot.header.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+    snapshots::positions_of(&snapshot.header)
 }
 
 /// Whether a change of configuration has a meaning for this version: all else in the log is passed over.

@@ -9,10 +9,10 @@ use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_log::verdicts::Verdicts;
-use deskpulse_log::{Appended, EventLog, LogError, PartitionId};
+use deskpulse_log::{Appended, EventLog, LogError, PartitionId, Position};
 use deskpulse_proto::v1::{BatchOutcome, Event, EventBlock, EventException, EventExceptionKind};
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::Limits;
@@ -28,6 +28,8 @@ pub struct Intake<L> {
     in_flight: Arc<Semaphore>,
     /// Up to which position each partition's reader needs nothing any more.
     pub(crate) unneeded: Vec<AtomicU64>,
+    /// The first position of each partition that was needed when blocks were removed last; locked while some are.
+    pub(crate) removed: Arc<Mutex<Vec<(PartitionId, Position)>>>,
 }
 
 /// Room for the events of a batch among those in flight, given back when dropped.
@@ -74,7 +76,7 @@ impl<L: EventLog> Intake<L> {
         let verdicts = Verdicts::new(log.partitions());
         let in_flight = Arc::new(Semaphore::new(limits.events_in_flight));
         let unneeded = (0..log.partitions()).map(|_| AtomicU64::new(0)).collect();
-        Arc::new(Self { log, verdicts, drain, limits, in_flight, unneeded })
+        Arc::new(Self { log, verdicts, drain, limits, in_flight, unneeded, removed: Arc::default() })
     }
 
     /// Room for a batch, or a refusal when there is none now.
@@ -231,6 +233,7 @@ pub(crate) fn fault(error: LogError) -> Fault {
         }
         LogError::Closed => Fault::new(Reason::Draining, "the log is closed"),
         LogError::InUse { .. }
+        | LogError::OtherLog { .. }
         | LogError::PartitionsChanged { .. }
         | LogError::NewerVersion { .. }
         | LogError::NotALog { .. }

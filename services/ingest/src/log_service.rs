@@ -1,12 +1,12 @@
 //! `LogService`: the log's own door, through which aggregation reads, and writes configuration.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
 use deskpulse_log::verdicts::Verdict;
-use deskpulse_log::{BlockReader, EventLog, PartitionId, Position};
+use deskpulse_log::{BlockReader, EventLog, LogError, PartitionId, Position};
 use deskpulse_proto::v1::log_service_server::{LogService, LogServiceServer};
 use deskpulse_proto::v1::{
     AppendConfigRequest, AppendConfigResponse, DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse,
@@ -42,17 +42,29 @@ impl<L: EventLog> LogApi<L> {
 }
 
 impl<L: EventLog> LogApi<L> {
-    /// Nobody needs a partition's blocks up to a position any more: removes what no partition needs.
-    async fn give_up(&self, partition: u32, unneeded_up_to: u64) {
+    /// Nobody needs a partition's blocks up to a position any more: has what no partition needs removed, on a task of its own, so that
+    /// verdicts go on. What is not removed now, as the disk fails or others are removed just then, is tried with the next report.
+    fn give_up(&self, partition: u32, unneeded_up_to: u64) {
         let all = &self.intake.unneeded;
         let Some(known) = all.get(partition as usize).filter(|_| self.intake.limits.removes_unneeded) else { return };
-        if known.fetch_max(unneeded_up_to, Ordering::Relaxed) >= unneeded_up_to {
+        known.fetch_max(unneeded_up_to, Ordering::Relaxed);
+        if unneeded_up_to == 0 {
             return;
         }
-        let needed = (0..).map(PartitionId).zip(all.iter().map(|up_to| Position(up_to.load(Ordering::Relaxed)).next()));
-        if let Err(error) = self.intake.log.truncate_below(needed.collect()).await {
-            warn!(%error, "old blocks of the log are not removed");
-        }
+        let Ok(mut removed) = Arc::clone(&self.intake.removed).try_lock_owned() else { return };
+        let intake = Arc::clone(&self.intake);
+        tokio::spawn(async move {
+            let first_needed = |up_to: &AtomicU64| Position(up_to.load(Ordering::Relaxed)).next();
+            let needed: Vec<_> = (0..).map(PartitionId).zip(intake.unneeded.iter().map(first_needed)).collect();
+            if *removed == needed {
+                return;
+            }
+            match intake.log.truncate_below(needed.clone()).await {
+                Ok(()) => *removed = needed,
+                Err(LogError::Closed) => {}
+                Err(error) => warn!(%error, "old blocks of the log are not removed yet"),
+            }
+        });
     }
 }
 
@@ -122,7 +134,7 @@ impl<L: EventLog> LogService for LogApi<L> {
             let Some(report) = report else { return Ok(Response::new(ReportAppliedResponse {})) };
             let verdict = Verdict { duplicates: report.duplicates, conflicts: report.conflicts };
             attached.report(Position(report.position), verdict);
-            self.give_up(first.partition, report.unneeded_up_to).await;
+            self.give_up(first.partition, report.unneeded_up_to);
         }
     }
 

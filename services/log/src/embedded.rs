@@ -64,6 +64,8 @@ impl LogOptions {
 pub struct Surroundings {
     /// Where the files are. Default the file system of the machine.
     pub disk: Arc<dyn Disk>,
+    /// The number of the log that must be there; [`LogError::OtherLog`] when it is another or none. Default any, and a new one.
+    pub identity: Option<u64>,
     /// Positions known to be durable, of partition 0 on: a log that ends before one of them is damaged. Default none.
     pub durable: Vec<Position>,
     /// Is told, on a thread of the log, of damage and failures that do not stop the log. Default nobody.
@@ -72,13 +74,17 @@ pub struct Surroundings {
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { disk: Arc::new(RealDisk), durable: Vec::new(), warn: Arc::new(|_| {}) }
+        Self { disk: Arc::new(RealDisk), identity: None, durable: Vec::new(), warn: Arc::new(|_| {}) }
     }
 }
 
 impl fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings").field("disk", &self.disk).field("durable", &self.durable).finish_non_exhaustive()
+        f.debug_struct("Surroundings")
+            .field("disk", &self.disk)
+            .field("identity", &self.identity)
+            .field("durable", &self.durable)
+            .finish_non_exhaustive()
     }
 }
 
@@ -168,10 +174,13 @@ impl EmbeddedLog {
         if options.partitions == 0 {
             return Err(LogError::InvalidOptions { reason: "at least one partition is needed" });
         }
-        let Surroundings { disk, durable, warn } = surroundings;
+        let Surroundings { disk, identity: meant, durable, warn } = surroundings;
         disk.create_folder(dir).map_err(LogError::io("create", dir))?;
         let folder = Folder { disk, path: dir.to_owned() };
         let lock: Arc<dyn Send + Sync> = lock(&folder)?;
+        if let Some(meant) = meant {
+            meta::require(&folder, meant)?;
+        }
         let identity = meta::load_or_create(&folder, options.partitions, preparer::capacity(1, &options))
             .map_err(|error| preparer::full(&folder, error))?;
         let Recovered { heads, entries, segment, prepared, spares, cut_bytes } =

@@ -21,6 +21,16 @@ pub enum LogError {
         /// How many the options named.
         asked: u32,
     },
+    /// It is not the log that was meant, or there is none. Nothing was changed.
+    #[error("{} holds {}, not log {meant:016x}", path.display(), found.map_or_else(|| "no log".to_owned(), |found| format!("log {found:016x}")))]
+    OtherLog {
+        /// The folder.
+        path: PathBuf,
+        /// The number of the log that is there; `None` when there is none.
+        found: Option<u64>,
+        /// The number of the log that was meant.
+        meant: u64,
+    },
     /// A newer Deskpulse wrote this file. Nothing was changed.
     #[error("{} has format version {found}, this program reads up to {known}: start with a newer program", file.display())]
     NewerVersion {

@@ -54,6 +54,16 @@ pub(crate) fn load_or_create(folder: &Folder, partitions: u32, capacity: u64) ->
     Ok(identity)
 }
 
+/// Refuses a folder that holds another log than this, or none. One that lost its `log.meta` may hold it: that is for others to say.
+pub(crate) fn require(folder: &Folder, meant: u64) -> Result<(), LogError> {
+    let found = load(folder)?.map(|identity| identity.log_id);
+    let is_lost = || folder.list().map(|listing| !listing.raw.is_empty() || !listing.sealed.is_empty());
+    if found == Some(meant) || (found.is_none() && is_lost()?) {
+        return Ok(());
+    }
+    Err(LogError::OtherLog { path: folder.path.clone(), found, meant })
+}
+
 pub(crate) fn path(folder: &Folder) -> PathBuf {
     folder.path.join("log.meta")
 }

@@ -169,6 +169,20 @@ pub fn verify(disk: &dyn Disk, folder: &Path, file: &SnapshotFile) -> Result<Sna
     read(disk, folder, file, &mut |_, _| Ok(()))
 }
 
+/// The caller's bytes of a snapshot, from its first and last bytes alone: what lies between is not read, and may be damaged.
+pub fn header(disk: &dyn Disk, folder: &Path, file: &SnapshotFile) -> Result<Vec<u8>, StoreError> {
+    let mut reader = Reader::open(disk, folder, file)?;
+    let header = read_header(&mut reader, file)?;
+    let end = reader.length.saturating_sub(FOOTER as u64).max(reader.offset);
+    reader.offset = end;
+    let footer = reader.take(end, FOOTER)?;
+    let (what, sum) = footer.split_at(FOOTER - CHECKSUM);
+    if !what.starts_with(&FOOTER_TAG) || u32_at(sum, 0) != checksum(file.number, &[what]) {
+        return Err(StoreError::damaged(&reader.path, end, "its end is not what was written"));
+    }
+    Ok(header)
+}
+
 /// Puts all pairs of a snapshot into a store, in several commits: a caller must be able to tell a store half loaded.
 pub fn load_into(
     disk: &dyn Disk,
@@ -286,6 +300,13 @@ struct Reader {
 }
 
 impl Reader {
+    fn open(disk: &dyn Disk, folder: &Path, file: &SnapshotFile) -> Result<Self, StoreError> {
+        let path = folder.join(&file.name);
+        let open = disk.open(&path, Access::Read).map_err(|error| StoreError::disk(&path, error))?;
+        let length = open.len().map_err(|error| StoreError::disk(&path, error))?;
+        Ok(Self { file: open, path, offset: 0, length })
+    }
+
     /// The next bytes, of what begins at `start`.
     fn take(&mut self, start: u64, bytes: usize) -> Result<Vec<u8>, StoreError> {
         if self.length - self.offset < bytes as u64 {
@@ -323,10 +344,7 @@ fn read(
     file: &SnapshotFile,
     see: &mut SeePair<'_>,
 ) -> Result<SnapshotInfo, StoreError> {
-    let path = folder.join(&file.name);
-    let open = disk.open(&path, Access::Read).map_err(|error| StoreError::disk(&path, error))?;
-    let length = open.len().map_err(|error| StoreError::disk(&path, error))?;
-    let mut reader = Reader { file: open, path, offset: 0, length };
+    let mut reader = Reader::open(disk, folder, file)?;
     let header = read_header(&mut reader, file)?;
     let mut unpacker = zstd::bulk::Decompressor::new().map_err(|error| StoreError::disk(&reader.path, error))?;
     let (mut chunks, mut pairs, mut plain_bytes) = (0_u64, 0_u64, 0_u64);

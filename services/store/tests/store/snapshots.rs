@@ -138,6 +138,29 @@ fn a_snapshot_with_any_byte_changed_is_refused_and_the_older_one_used() {
 }
 
 #[test]
+fn a_header_is_read_without_what_lies_between_it_and_the_end() {
+    let (world, disk, folder) = two(7);
+    let [newer, older] = <[_; 2]>::try_from(snapshot::list(disk.as_ref(), &folder).expect("readable")).expect("two");
+    let header = |file| snapshot::header(disk.as_ref(), &folder, file);
+    assert_eq!((header(&newer).expect("sound"), header(&older).expect("sound")), (b"newer".into(), b"older".into()));
+    let path = folder.join(NEWER);
+    let whole = read(&disk, &path);
+    world.flip(&path, whole.len() / 2, 1).expect("a byte");
+    assert_eq!(header(&newer).expect("what is changed is not read"), b"newer");
+    for at in (0..24 + b"newer".len() + 4).chain(whole.len() - 32..whole.len()) {
+        world.flip(&path, at, 1 << (at % 8)).expect("a byte");
+        header(&newer).expect_err("it is changed");
+        world.flip(&path, at, 1 << (at % 8)).expect("a byte");
+    }
+    let file = disk.open(&path, Access::Write).expect("a file");
+    for length in (0..80).chain((80..whole.len()).step_by(whole.len() / 60)) {
+        file.set_len(length as u64).expect("sound");
+        header(&newer).expect_err("it is cut");
+        file.write_all_at(&whole, 0).expect("sound");
+    }
+}
+
+#[test]
 fn a_snapshot_cut_anywhere_is_refused_and_the_older_one_used() {
     let (_, disk, folder) = two(4);
     let whole = read(&disk, &folder.join(NEWER));
