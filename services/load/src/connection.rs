@@ -120,7 +120,7 @@ pub(crate) async fn send(terms: Terms, channel: Channel, batches: mpsc::Receiver
                     (LoadError::described(&status), delay)
                 }
             },
-            Err(error) => (error.to_string(), DELAY),
+            Err(error) => (with_causes(&error), DELAY),
         };
         let since = *trouble.insert(match trouble {
             Some(since) if sending.sent.events == events => since,
@@ -134,10 +134,17 @@ pub(crate) async fn send(terms: Terms, channel: Channel, batches: mpsc::Receiver
     }
 }
 
+/// An error and what it comes from, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// When to try again; `None` where that cannot help.
 fn retry_after(status: &Status) -> Option<Duration> {
     let said = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
-    let broken = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Aborted);
+    let codes = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::Aborted];
+    let broken = codes.contains(&status.code());
     // A status of the transport itself has no details.
     said.or((broken && status.details().is_empty()).then_some(DELAY))
 }

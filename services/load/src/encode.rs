@@ -25,14 +25,14 @@ pub fn tenant(number: u16) -> String {
 pub(crate) fn event(row: &Row, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
     scratch.clear();
     let mut event = Message(scratch);
-    event.bytes(1, &hex(row.event_id));
+    event.bytes(1, &hex::<16, 32>(row.event_id));
     event.bytes(2, SOURCE.as_bytes());
     event.name(3, b"tenant-", row.tenant);
     event.nested(4, |time| {
         time.number(1, row.time_ms.div_euclid(1_000));
         time.number(2, row.time_ms.rem_euclid(1_000) * 1_000_000);
     });
-    let conversation = hex(row.conversation.to_be_bytes());
+    let conversation = hex::<8, 16>(row.conversation.to_be_bytes());
     let actor = |to: &mut Message<'_>, field, kind: ActorKind| {
         to.nested(field, |actor| {
             actor.number(1, (kind as i32).into());
@@ -161,23 +161,18 @@ fn low_byte(value: u64) -> u8 {
     value as u8
 }
 
-/// Sixteen, or eight, bytes as twice as many digits.
-fn hex<const N: usize>(bytes: [u8; N]) -> HexOf<N> {
-    HexOf(bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)]))
+/// Bytes as twice as many digits.
+fn hex<const BYTES: usize, const DIGITS: usize>(bytes: [u8; BYTES]) -> [u8; DIGITS] {
+    const { assert!(DIGITS == 2 * BYTES) };
+    let mut digits = [0; DIGITS];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    digits
 }
 
 fn digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
-}
-
-struct HexOf<const N: usize>([[u8; 2]; N]);
-
-impl<const N: usize> std::ops::Deref for HexOf<N> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.0.as_flattened()
-    }
 }
 
 #[cfg(test)]
