@@ -47,7 +47,8 @@ pub(crate) async fn load(args: &LoadCommand) -> anyhow::Result<ExitCode> {
     if report.rejected == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("error: {} events were rejected", number(report.rejected as f64));
+    let (rejected, events) = (number(report.rejected as f64), number(report.events as f64));
+    eprintln!("error: {rejected} of {events} events were rejected");
     for reason in &report.rejections {
         eprintln!("cause: {reason}");
     }

@@ -201,7 +201,7 @@ fn a_load_says_what_was_rejected_and_fails() {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stdout.contains("events acknowledged") && stdout.contains("p99.9"), "{stdout}");
-    assert!(stderr.contains("error: 1 events were rejected"), "{stderr}");
+    assert!(stderr.contains("error: 1 of 10 events were rejected"), "{stderr}");
     assert!(stderr.contains("cause: event 3 of batch 1: time: TIME_IN_FUTURE"), "{stderr}");
 }
 

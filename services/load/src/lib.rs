@@ -25,6 +25,7 @@ pub mod workload;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
@@ -155,7 +156,14 @@ struct Beside {
 /// Makes a load and waits until everything acknowledged is counted.
 ///
 /// Fails where nothing can be sent, or the server stays away for 30 seconds; events the server refuses are counted.
-pub async fn load(args: &LoadArgs) -> Result<Report, LoadError> {
+///
+/// Boxed, so that the transport's generic code is compiled here and not again where this is awaited.
+#[must_use]
+pub fn load(args: &LoadArgs) -> Pin<Box<dyn Future<Output = Result<Report, LoadError>> + Send + '_>> {
+    Box::pin(make(args))
+}
+
+async fn make(args: &LoadArgs) -> Result<Report, LoadError> {
     let file = args.bin.as_deref().map(Rows::open).transpose()?;
     args.server_pid.map(usage::of).transpose()?;
     // A target that is not there is found before anything is made for it.
@@ -191,9 +199,8 @@ pub async fn load(args: &LoadArgs) -> Result<Report, LoadError> {
     }
     // Nobody listens where nobody asks.
     let _ = end.send(true);
-    let queries = answer(queries).await?;
-    let freshness = answer(freshness).await?;
-    let counted = counted(asking).await;
+    let (counted, queries, freshness) = tokio::join!(counted(asking), answer(queries), answer(freshness));
+    let (queries, freshness) = (queries?, freshness?);
     let client = client_before.zip(usage::own());
     let server = server_before.zip(args.server_pid.map(usage::of).transpose()?);
     Ok(report(args, start, sent, Beside { counted, queries, freshness, client, server }))
