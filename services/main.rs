@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod export;
+mod load;
 mod metrics;
 mod serve;
 
@@ -18,6 +19,7 @@ use tracing_subscriber::prelude::*;
 use crate::check::CheckArgs;
 use crate::demo::DemoArgs;
 use crate::export::ExportArgs;
+use crate::load::LoadCommand;
 use crate::serve::ServeArgs;
 
 /// Events are small things that come and go on many threads.
@@ -37,7 +39,8 @@ Examples:
   deskpulse query first_response_time:p50,p90 --tenant acme --group-by channel --from -7d
   deskpulse metrics
   deskpulse check --data-dir ./data
-  deskpulse export --data-dir ./data events.jsonl.zst"
+  deskpulse export --data-dir ./data events.jsonl.zst
+  deskpulse load --events 1000000 --queries 10 --freshness"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -60,6 +63,8 @@ enum Command {
     Check(CheckArgs),
     /// Write the events of a data folder as JSON lines, which import reads.
     Export(ExportArgs),
+    /// Send a server a load, and measure what it makes of it.
+    Load(LoadCommand),
 }
 
 fn main() -> ExitCode {
@@ -94,6 +99,7 @@ fn main() -> ExitCode {
             Command::Metrics(args) => metrics::metrics(&args)?,
             Command::Check(args) => return check::check(&args),
             Command::Export(args) => export::export(&args)?,
+            Command::Load(args) => return load::load(&args).await,
         }
         Ok(ExitCode::SUCCESS)
     });

@@ -24,6 +24,8 @@ mod kills;
 mod law;
 #[path = "suite/layers.rs"]
 mod layers;
+#[path = "suite/load.rs"]
+mod load;
 #[path = "suite/offline.rs"]
 mod offline;
 #[path = "suite/other_clients.rs"]

@@ -25,7 +25,7 @@ const EDGE: &str = "deskpulse-edge";
 const GRPC: &[&str] = &["http", "hyper", "prost", "prost-types", "tonic", "tonic-prost", "tonic-types", "tower"];
 
 /// As in ARCHITECTURE.md. The binary, `services/main.rs`, may use all.
-const LAYERS: [Layer; 10] = [
+const LAYERS: [Layer; 11] = [
     Layer { folder: "proto", package: PROTO, may_use: &[], without: &["tokio"], never: &[] },
     Layer {
         folder: "core",
@@ -86,6 +86,7 @@ const LAYERS: [Layer; 10] = [
         never: &["log_service_client", "log_service_server"],
     },
     Layer { folder: "services/cli", package: "deskpulse-cli", may_use: &[PROTO, EDGE], without: &[], never: &[] },
+    Layer { folder: "services/load", package: "deskpulse-load", may_use: &[PROTO, EDGE], without: &[], never: &[] },
 ];
 
 /// What of a crate goes against its layer: dependencies in its manifest, paths in its sources.
