@@ -266,7 +266,11 @@ impl Partition {
         if let Some((tenant, change)) = block.change {
             self.change_rules(tenant, change, &mut unsettled)?;
         }
-        let added = self.add(&block.arrivals, &mut unsettled)?;
+        let mut added = Vec::with_capacity(block.arrivals.len());
+        for Arrival { tenant, kind, subject, event } in &block.arrivals {
+            let place = self.bring(Whose { tenant: *tenant, kind: *kind, id: subject })?;
+            self.change(place, &mut unsettled, |subject, facts| added.push(subject.add(event, facts)));
+        }
         for (tenant, conversation, mention) in block.mentions {
             let whose = Whose { tenant, kind: SubjectKind::Conversation, id: &conversation };
             let place = self.bring(whose)?;
@@ -437,28 +441,6 @@ impl Partition {
             self.recorder.record(tenant_name, itself, &fact);
         }
         Ok(())
-    }
-
-    /// Adds events subject by subject, those of one in their order: where a subject is, and what it is made of, has to come from
-    /// memory once for all of them.
-    fn add(&mut self, arrivals: &[Arrival], unsettled: &mut Unsettled) -> Result<Vec<Added>, Unreadable> {
-        let mut by_subject = Vec::with_capacity(arrivals.len());
-        for (number, Arrival { tenant, kind, subject, .. }) in (0u32..).zip(arrivals) {
-            let whose = Whose { tenant: *tenant, kind: *kind, id: subject };
-            by_subject.push((self.bring(whose)?, number));
-        }
-        by_subject.sort_unstable();
-        let mut added = vec![Added::Last; arrivals.len()];
-        for of_one in by_subject.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((place, _)) = of_one.first() else { continue };
-            self.change(*place, unsettled, |subject, facts| {
-                for (_, number) in of_one {
-                    let number = *number as usize;
-                    added[number] = subject.add(&arrivals[number].event, facts);
-                }
-            });
-        }
-        Ok(added)
     }
 
     /// The place of a subject that is to be changed: it is here from now on.

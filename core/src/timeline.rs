@@ -3,6 +3,7 @@
 //! They are kept as they are put away: written one after the other, in about a third of the memory they would take unpacked. An
 //! event that comes in order is never read again unless its subject has to be folded.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher as _;
@@ -10,7 +11,7 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::{FixedState, RandomState};
 use serde::{Deserialize, Serialize};
 
-use crate::archive::Unreadable;
+use crate::archive::{Unreadable, decode, encode};
 use crate::event::{Event, EventId, Payload};
 use crate::series::{Names, Symbol};
 use crate::time::Timestamp;
@@ -36,45 +37,70 @@ pub enum Added {
     Conflict,
 }
 
-/// What an event begins with, as it is written.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Header<'a> {
+/// What tells two events of one instant apart.
+#[derive(Debug, Clone, Copy)]
+struct Order<'a> {
     source: Symbol,
     id: &'a str,
-    time: Timestamp,
     sequence: Option<u64>,
 }
 
-/// The same of an event that is not written down.
-fn header(event: &Event) -> Header<'_> {
-    Header { source: event.id.source, id: &event.id.id, time: event.time, sequence: event.sequence }
-}
-
-impl Header<'_> {
-    fn has_id(&self, id: &EventId) -> bool {
-        self.source == id.source && self.id == id.id
-    }
+fn order(event: &Event) -> Order<'_> {
+    Order { source: event.id.source, id: &event.id.id, sequence: event.sequence }
 }
 
 /// Events, each after its length.
 #[derive(Debug, Clone, Default)]
 struct Packed(Vec<u8>);
 
+/// An event as it is written: first, so that they can be read alone, its time in eight bytes and its id after its length in two; then
+/// the rest.
+#[derive(Serialize, Deserialize)]
+struct Rest<'a> {
+    source: Symbol,
+    sequence: Option<u64>,
+    attributes: Cow<'a, [(Symbol, Option<Symbol>)]>,
+    payload: Cow<'a, Payload>,
+}
+
+/// The bytes before the id.
+const BEFORE_ID: usize = 8 + 2;
+
+/// The most bytes of a short event, its length included.
+const SHORT: usize = 255;
+/// In the place of the length of an event that is longer: four bytes follow with its length.
+const LONG: u8 = u8::MAX;
+
 impl Packed {
     fn push(&mut self, event: &Event) {
-        let begin = self.0.len();
-        self.0.push(0);
-        let bytes = std::mem::take(&mut self.0);
-        self.0 = postcard::to_extend(event, bytes).expect("writing to memory cannot fail");
-        let length = self.0.len() - begin - 1;
-        match u8::try_from(length) {
-            Ok(length) if length < LONG => self.0[begin] = length,
-            _ => {
-                self.0[begin] = LONG;
-                let length = u32::try_from(length).expect("an event is far smaller than 4 GiB").to_le_bytes();
-                self.0.splice(begin + 1..=begin, length);
-            }
+        let Event { id: EventId { source, id }, time, sequence, attributes, payload } = event;
+        let mut head = [0; 1 + BEFORE_ID];
+        head[1..9].copy_from_slice(&time.millis().to_le_bytes());
+        head[9..].copy_from_slice(&u16::try_from(id.len()).expect("ids are shorter than 64 KiB").to_le_bytes());
+        let rest = Rest {
+            source: *source,
+            sequence: *sequence,
+            attributes: Cow::Borrowed(attributes),
+            payload: Cow::Borrowed(payload),
+        };
+        let mut bytes = [0; SHORT];
+        let before = BEFORE_ID + id.len();
+        let room = SHORT.saturating_sub(1 + before);
+        if let Ok(rest) = postcard::to_slice(&rest, &mut bytes[..room]) {
+            head[0] = u8::try_from(before + rest.len()).expect("below 255");
+            self.0.reserve(1 + before + rest.len());
+            self.0.extend_from_slice(&head);
+            self.0.extend_from_slice(id.as_bytes());
+            self.0.extend_from_slice(rest);
+            return;
         }
+        let rest = encode(&rest);
+        self.0.push(LONG);
+        let length = u32::try_from(before + rest.len()).expect("an event is far smaller than 4 GiB");
+        self.0.extend_from_slice(&length.to_le_bytes());
+        self.0.extend_from_slice(&head[1..]);
+        self.0.extend_from_slice(id.as_bytes());
+        self.0.extend_from_slice(&rest);
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -87,9 +113,6 @@ impl Packed {
     }
 }
 
-/// In the place of the length of an event that is longer: four bytes follow with its length.
-const LONG: u8 = u8::MAX;
-
 /// The first event, without its length, and what follows it.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     match bytes {
@@ -99,13 +122,31 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// An event as it is written. What is in memory was written here or checked when it was read.
-fn event(bytes: &[u8]) -> Event {
-    postcard::from_bytes(bytes).expect("it was written here")
+/// Time, id and the rest of an event as it is written.
+fn parts(bytes: &[u8]) -> Option<(i64, &[u8], &[u8])> {
+    let (time, bytes) = bytes.split_first_chunk()?;
+    let (length, bytes) = bytes.split_first_chunk()?;
+    let (id, rest) = bytes.split_at_checked(u16::from_le_bytes(*length).into())?;
+    Some((i64::from_le_bytes(*time), id, rest))
 }
 
-fn header_of(bytes: &[u8]) -> Header<'_> {
-    postcard::take_from_bytes(bytes).expect("it was written here").0
+fn read(bytes: &[u8]) -> Result<Event, Unreadable> {
+    let damaged = || Unreadable("an event is damaged".to_owned());
+    let (time, id, rest) = parts(bytes).ok_or_else(damaged)?;
+    let id = std::str::from_utf8(id).map_err(|_| damaged())?.into();
+    let Rest { source, sequence, attributes, payload } = decode(rest)?;
+    Ok(Event {
+        id: EventId { source, id },
+        time: Timestamp::from_millis(time).ok_or_else(damaged)?,
+        sequence,
+        attributes: attributes.into_owned().into(),
+        payload: payload.into_owned(),
+    })
+}
+
+/// An event as it is written. What is in memory was written here or checked when it was read.
+fn event(bytes: &[u8]) -> Event {
+    read(bytes).expect("it was written here")
 }
 
 /// The events of one subject: a set.
@@ -197,14 +238,12 @@ impl Timeline {
     }
 
     fn find(&self, id: &EventId) -> Option<Event> {
-        let found = match &self.large {
-            Some(large) if !large.weeks.is_empty() => {
-                let week = large.weeks.get(large.index.get(id)?)?;
-                week.events.iter().find(|event| header_of(event).has_id(id))
-            }
-            _ => self.few.iter().find(|event| header_of(event).has_id(id)),
+        let events = match &self.large {
+            Some(large) if !large.weeks.is_empty() => &large.weeks.get(large.index.get(id)?)?.events,
+            _ => &self.few,
         };
-        found.map(event)
+        let has_id = |bytes: &&[u8]| parts(bytes).is_some_and(|(_, known, _)| known == id.id.as_bytes());
+        events.iter().filter(has_id).map(event).find(|event| event.id == *id)
     }
 
     fn is_retracted(&self, id: &EventId) -> bool {
@@ -213,13 +252,11 @@ impl Timeline {
 
     /// Whether a new event comes after all others in order, though not in time.
     fn is_last_of_its_instant(&self, event: &Event, names: &Names) -> bool {
-        let new = header(event);
-        self.last == Some(event.time)
-            && self
-                .written_around(event.time)
-                .map(header_of)
-                .filter(|other| other.time == new.time)
-                .all(|other| other.sequence.is_some() == new.sequence.is_some() && compare(&other, &new, names).is_lt())
+        let is_then = |bytes: &&[u8]| parts(bytes).is_some_and(|(time, ..)| time == event.time.millis());
+        let is_before = |other: Event| {
+            other.sequence.is_some() == event.sequence.is_some() && compare(order(&other), order(event), names).is_lt()
+        };
+        self.last == Some(event.time) && self.written_around(event.time).filter(is_then).map(self::event).all(is_before)
     }
 
     /// The events that count, in no order: neither retracted nor retractions.
@@ -358,12 +395,11 @@ pub fn in_order<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> V
         }
         let (mut numbered, mut others): (Vec<&Event>, Vec<&Event>) =
             instant.iter().partition(|event| event.sequence.is_some());
-        let order = |a: &Event, b: &Event| compare(&header(a), &header(b), names);
-        numbered.sort_by(|a, b| order(a, b));
-        others.sort_by(|a, b| order(a, b));
+        numbered.sort_by(|a, b| compare(order(a), order(b), names));
+        others.sort_by(|a, b| compare(order(a), order(b), names));
         let mut others = others.into_iter().peekable();
         for event in numbered {
-            while let Some(other) = others.next_if(|other| order(other, event).is_lt()) {
+            while let Some(other) = others.next_if(|other| compare(order(other), order(event), names).is_lt()) {
                 ordered.push(other);
             }
             ordered.push(event);
@@ -374,7 +410,7 @@ pub fn in_order<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> V
 }
 
 /// Two events of one instant: by sequence where both have one, then by id, then by source.
-fn compare(a: &Header, b: &Header, names: &Names) -> Ordering {
+fn compare(a: Order, b: Order, names: &Names) -> Ordering {
     let sequences = a.sequence.zip(b.sequence).map_or(Ordering::Equal, |(a, b)| a.cmp(&b));
     sequences.then_with(|| a.id.cmp(b.id)).then_with(|| names.text(a.source).cmp(names.text(b.source)))
 }

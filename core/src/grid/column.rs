@@ -1,11 +1,14 @@
 //! Facts in memory: the columns of one tenant's day.
 //!
-//! A column is bytes in pieces that never move, each a stretch of facts written one after the other in about ten bytes each. Its
-//! only writer stores byte after byte and then publishes how many hold whole facts; readers read up to there. A piece can be
+//! A column is written in pieces that never move, each a stretch of facts one after the other, about ten bytes each. Its only
+//! writer stores whole words and then publishes how many bytes of them hold facts; readers read up to there. A piece can be
 //! read without those before it, and knows the instants it spans, so that a short range skips most of a day.
+//!
+//! A fact is a head of two bytes, then its instant, series and subject in as many bytes as they need, then its value. Of instants and
+//! subjects the difference to the fact before is written.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::{Range, StoredFact, SubjectNumber};
 use crate::fact::{Measure, Weight};
@@ -17,23 +20,28 @@ const MOST_IN_PIECE: usize = 1 << 14;
 /// How many pieces a column has place for by itself: most days have few facts.
 const NEAR: usize = 4;
 
-/// The most bytes a fact takes: its head, and five numbers of at most 6, 4, 5, 5 and 8 bytes.
-const MOST_IN_FACT: usize = 1 + 6 + 4 + 5 + 5 + 8;
+/// The most bytes a fact takes: its head, three numbers of four bytes, its value and its epoch.
+const MOST_IN_FACT: usize = 2 + 3 * 4 + 8 + 8;
+/// The same in whole words, as far as they may be written in any of their bytes.
+const WORDS: usize = MOST_IN_FACT / WORD + 2;
+const WORD: usize = size_of::<u64>();
 
-/// What the first byte of a fact says: its weight, whether its epoch is another than that of the fact before, and how its
-/// value is written.
-const MINUS: u8 = 1;
-const OTHER_EPOCH: u8 = 2;
-const VALUE: u8 = 3 << 2;
-const NO_VALUE: u8 = 0;
-/// As the value itself.
-const SMALL_VALUE: u8 = 1 << 2;
-/// As the time from it to the fact's instant: many values are instants themselves.
-const SINCE_VALUE: u8 = 2 << 2;
-/// In eight bytes.
-const ANY_VALUE: u8 = 3 << 2;
-/// Numbers below this, plus or minus, are small: at most five bytes.
-const SMALL: u64 = 1 << 34;
+/// The head of a fact, from the lowest bit: its weight; of its instant, series and subject how many bytes they take, less one;
+/// how its value is written; by how much its epoch is above that of the fact before.
+const MINUS: u16 = 1;
+const INSTANT: u32 = 1;
+const SERIES: u32 = 3;
+const SUBJECT: u32 = 5;
+const VALUE: u32 = 7;
+const EPOCH: u32 = 11;
+/// A value that is none takes no bytes; a small one up to five, and so does the time from a value to the fact's instant, as many
+/// values are instants themselves; any other takes eight.
+const SINCE_VALUE: u16 = 5;
+const ANY_VALUE: u16 = 11;
+/// Numbers below this take five bytes.
+const SMALL: u64 = 1 << 40;
+/// The epoch stands at the end.
+const ANY_EPOCH: u16 = 31;
 
 /// What the next fact of a column is told apart from.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,13 +58,13 @@ struct Piece {
     last_ms: AtomicU32,
     /// How many bytes hold whole facts.
     used: AtomicU32,
-    bytes: Box<[AtomicU8]>,
+    words: Box<[AtomicU64]>,
 }
 
 impl Piece {
     fn new(capacity: usize) -> Self {
-        let bytes = (0..capacity).map(|_| AtomicU8::new(0)).collect();
-        Self { first_ms: AtomicU32::new(u32::MAX), last_ms: AtomicU32::new(0), used: AtomicU32::new(0), bytes }
+        let words = (0..capacity / WORD).map(|_| AtomicU64::new(0)).collect();
+        Self { first_ms: AtomicU32::new(u32::MAX), last_ms: AtomicU32::new(0), used: AtomicU32::new(0), words }
     }
 
     /// The memory of one.
@@ -73,122 +81,153 @@ impl Piece {
     /// Its facts with their epochs.
     fn facts(&self, day_ms: i64) -> impl Iterator<Item = (u64, StoredFact)> {
         let used = self.used.load(Ordering::Acquire) as usize;
-        let mut bytes = Bytes(self.bytes.get(..used).unwrap_or_default());
+        let mut written = Written { words: &self.words, at: 0 };
         let mut last = Last::default();
-        std::iter::from_fn(move || (!bytes.0.is_empty()).then(|| bytes.fact(&mut last, day_ms)))
+        std::iter::from_fn(move || (written.at < used).then(|| written.fact(&mut last, day_ms)))
+    }
+
+    /// Writes bytes behind the last fact, where there is room; all that follow in `bytes` are 0.
+    fn append(&self, bytes: &[u8; WORDS * WORD], count: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed) as usize;
+        let (first, shift) = (used / WORD, used % WORD * 8);
+        let last = (used + count).div_ceil(WORD);
+        let Some(words) = self.words.get(first..last) else { return false };
+        // The bytes before these in the first word.
+        let mut before = words.first().map_or(0, |word| word.load(Ordering::Relaxed));
+        for (word, bytes) in words.iter().zip(bytes.as_chunks().0) {
+            let bytes = u64::from_le_bytes(*bytes);
+            word.store(before | bytes << shift, Ordering::Relaxed);
+            // In two steps: a shift by all bits of a word is none.
+            before = bytes >> 1 >> (u64::BITS as usize - 1 - shift);
+        }
+        true
     }
 }
 
-/// A fact being written.
-struct Written {
-    bytes: [u8; MOST_IN_FACT],
-    len: usize,
+/// A fact as it is to be written.
+struct Packed {
+    bytes: [u8; WORDS * WORD],
+    count: usize,
 }
 
-impl Written {
+impl Packed {
     fn new(fact: &StoredFact, instant: u32, epoch: u64, last: Last) -> Self {
-        let mut written = Self { bytes: [0; MOST_IN_FACT], len: 1 };
+        let mut packed = Self { bytes: [0; WORDS * WORD], count: 2 };
         let mut head = if fact.weight == Weight::Minus { MINUS } else { 0 };
-        if epoch != last.epoch {
-            head |= OTHER_EPOCH;
-            written.number(epoch.wrapping_sub(last.epoch));
-        }
-        written.number(zigzag(i64::from(instant) - i64::from(last.instant)));
-        written.number(u64::from(fact.series.0));
-        written.number(zigzag(i64::from(fact.subject.0) - i64::from(last.subject)));
-        let since = fact.at_ms.wrapping_sub(fact.value);
-        if fact.value == 0 {
-            head |= NO_VALUE;
-        } else if zigzag(fact.value) < SMALL {
-            head |= SMALL_VALUE;
-            written.number(zigzag(fact.value));
-        } else if zigzag(since) < SMALL {
-            head |= SINCE_VALUE;
-            written.number(zigzag(since));
-        } else {
-            head |= ANY_VALUE;
-            for byte in fact.value.to_le_bytes() {
-                written.byte(byte);
+        let subject = fact.subject.0.wrapping_sub(last.subject).cast_signed();
+        head |= packed.number(zigzag(instant.wrapping_sub(last.instant).cast_signed())) << INSTANT;
+        head |= packed.number(fact.series.0) << SERIES;
+        head |= packed.number(zigzag(subject)) << SUBJECT;
+        let (value, since) = (zigzag_long(fact.value), zigzag_long(fact.at_ms.wrapping_sub(fact.value)));
+        head |= VALUE_MASK
+            & if value < SMALL {
+                packed.value(value, 0)
+            } else if since < SMALL {
+                packed.value(since, SINCE_VALUE)
+            } else {
+                packed.long(fact.value.cast_unsigned());
+                ANY_VALUE << VALUE
+            };
+        match u16::try_from(epoch.wrapping_sub(last.epoch)) {
+            Ok(above) if above < ANY_EPOCH => head |= above << EPOCH,
+            _ => {
+                head |= ANY_EPOCH << EPOCH;
+                packed.long(epoch);
             }
         }
-        written.bytes[0] = head;
-        written
+        packed.bytes[..2].copy_from_slice(&head.to_le_bytes());
+        packed
     }
 
+    /// Writes a number; how many bytes it takes, less one.
     #[inline]
-    fn byte(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
+    fn number(&mut self, number: u32) -> u16 {
+        self.bytes[self.count..self.count + 4].copy_from_slice(&number.to_le_bytes());
+        let less_one = (u32::BITS - 1 - (number | 1).leading_zeros()) / 8;
+        self.count += less_one as usize + 1;
+        u16::try_from(less_one).unwrap_or_default()
     }
 
+    /// Writes a value in as many bytes as it needs, none for 0; its part of the head.
     #[inline]
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.byte(number.to_le_bytes()[0] | 0x80);
-            number >>= 7;
-        }
-        self.byte(number.to_le_bytes()[0]);
+    fn value(&mut self, value: u64, kind: u16) -> u16 {
+        self.bytes[self.count..self.count + 8].copy_from_slice(&value.to_le_bytes());
+        let bytes = u16::try_from((u64::BITS - value.leading_zeros()).div_ceil(8)).unwrap_or_default();
+        // The time to a value is never written in no bytes: that says that there is none.
+        let bytes = if kind == SINCE_VALUE { bytes.max(1) } else { bytes };
+        self.count += usize::from(bytes);
+        (kind + bytes) << VALUE
     }
 
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    fn long(&mut self, number: u64) {
+        self.bytes[self.count..self.count + 8].copy_from_slice(&number.to_le_bytes());
+        self.count += 8;
     }
 }
 
-/// Bytes of facts still to be read.
-struct Bytes<'a>(&'a [AtomicU8]);
+const VALUE_MASK: u16 = 15 << VALUE;
 
-impl Bytes<'_> {
+/// Facts still to be read.
+struct Written<'a> {
+    words: &'a [AtomicU64],
+    /// The next byte.
+    at: usize,
+}
+
+impl Written<'_> {
+    /// The next number, of so many bytes.
     #[inline]
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        first.load(Ordering::Relaxed)
+    fn number(&mut self, bytes: usize) -> u64 {
+        let (first, shift) = (self.at / WORD, self.at % WORD * 8);
+        self.at += bytes;
+        let word = |number: usize| self.words.get(number).map_or(0, |word| word.load(Ordering::Relaxed));
+        let all = word(first) >> shift | word(first + 1) << 1 << (u64::BITS as usize - 1 - shift);
+        if bytes == WORD { all } else { all & ((1 << (bytes * 8)) - 1) }
     }
 
     #[inline]
-    fn number(&mut self) -> u64 {
-        let (mut number, mut shift) = (0, 0);
-        loop {
-            let byte = self.byte();
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return number;
-            }
-            shift += 7;
-        }
+    #[expect(clippy::cast_possible_truncation, reason = "at most four bytes are read")]
+    fn short(&mut self, head: u64, place: u32) -> u32 {
+        self.number((head >> place & 3) as usize + 1) as u32
     }
 
     #[inline]
-    fn u32_after(&mut self, last: u32) -> u32 {
-        u32::try_from(i64::from(last) + unzigzag(self.number())).expect("it was written here")
-    }
-
     fn fact(&mut self, last: &mut Last, day_ms: i64) -> (u64, StoredFact) {
-        let head = self.byte();
-        if head & OTHER_EPOCH != 0 {
-            last.epoch = last.epoch.wrapping_add(self.number());
-        }
-        last.instant = self.u32_after(last.instant);
-        let series = SeriesId(u32::try_from(self.number()).expect("it was written here"));
-        last.subject = self.u32_after(last.subject);
+        let head = self.number(2);
+        last.instant = last.instant.wrapping_add_signed(unzigzag(self.short(head, INSTANT)));
+        let series = SeriesId(self.short(head, SERIES));
+        last.subject = last.subject.wrapping_add_signed(unzigzag(self.short(head, SUBJECT)));
         let at_ms = day_ms + i64::from(last.instant);
-        let value = match head & VALUE {
-            NO_VALUE => 0,
-            SMALL_VALUE => unzigzag(self.number()),
-            SINCE_VALUE => at_ms.wrapping_sub(unzigzag(self.number())),
-            _ => i64::from_le_bytes(std::array::from_fn(|_| self.byte())),
+        let kind = (head >> VALUE & 15) as usize;
+        let value = if kind <= SINCE_VALUE.into() {
+            unzigzag_long(self.number(kind))
+        } else if kind < ANY_VALUE.into() {
+            at_ms.wrapping_sub(unzigzag_long(self.number(kind - usize::from(SINCE_VALUE))))
+        } else {
+            self.number(WORD).cast_signed()
         };
-        let weight = if head & MINUS == 0 { Weight::Plus } else { Weight::Minus };
+        match head >> EPOCH {
+            any if any == ANY_EPOCH.into() => last.epoch = self.number(WORD),
+            above => last.epoch += above,
+        }
+        let weight = if head & u64::from(MINUS) == 0 { Weight::Plus } else { Weight::Minus };
         (last.epoch, StoredFact { at_ms, series, subject: SubjectNumber(last.subject), value, weight })
     }
 }
 
-fn zigzag(number: i64) -> u64 {
+fn zigzag(number: i32) -> u32 {
+    (number << 1 ^ number >> 31).cast_unsigned()
+}
+
+fn unzigzag(number: u32) -> i32 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+fn zigzag_long(number: i64) -> u64 {
     (number << 1 ^ number >> 63).cast_unsigned()
 }
 
-fn unzigzag(number: u64) -> i64 {
+fn unzigzag_long(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
@@ -258,23 +297,19 @@ impl Column {
             instant: self.last_instant.load(Ordering::Relaxed),
             subject: self.last_subject.load(Ordering::Relaxed),
         };
-        let mut written = Written::new(fact, instant, epoch, last);
-        let has_room = |piece: &&Piece| piece.bytes.len() - piece.used.load(Ordering::Relaxed) as usize >= written.len;
+        let mut packed = Packed::new(fact, instant, epoch, last);
         let known = self.piece(number);
-        let piece = match known.filter(has_room) {
+        let piece = match known.filter(|piece| piece.append(&packed.bytes, packed.count)) {
             Some(piece) => piece,
             None => {
                 // A piece can be read without the one before it.
-                written = Written::new(fact, instant, epoch, Last::default());
+                packed = Packed::new(fact, instant, epoch, Last::default());
                 let next = if known.is_some() { number + 1 } else { number };
                 let Some(piece) = self.add_piece(next, &mut grown) else { return grown };
+                piece.append(&packed.bytes, packed.count);
                 piece
             }
         };
-        let used = piece.used.load(Ordering::Relaxed);
-        for (place, byte) in piece.bytes[used as usize..].iter().zip(written.as_slice()) {
-            place.store(*byte, Ordering::Relaxed);
-        }
         self.last_epoch.store(epoch, Ordering::Relaxed);
         self.last_instant.store(instant, Ordering::Relaxed);
         self.last_subject.store(fact.subject.0, Ordering::Relaxed);
@@ -287,8 +322,8 @@ impl Column {
         if fact.weight == Weight::Minus {
             self.minus.store(self.minus.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
-        let len = u32::try_from(written.len).expect("a few bytes");
-        piece.used.store(used + len, Ordering::Release);
+        let used = piece.used.load(Ordering::Relaxed) + u32::try_from(packed.count).expect("a few bytes");
+        piece.used.store(used, Ordering::Release);
         grown
     }
 

@@ -36,9 +36,15 @@ pub struct DecodedBlock {
     pub config: Option<v1::ConfigChange>,
 }
 
+/// About how many bytes an event has.
+const EVENT_BYTES: usize = 80;
+
 /// Decodes the bytes of an `EventBlock`.
 pub fn block(bytes: &[u8], names: &Names) -> Result<DecodedBlock, Malformed> {
     let mut decoded = DecodedBlock::default();
+    let about = bytes.len() / EVENT_BYTES;
+    decoded.block.arrivals.reserve(about);
+    decoded.indices.reserve(about);
     let mut configs = Vec::new();
     let mut recent = Recent { names, tenant: None, source: None };
     let mut input = Input::new(bytes);

@@ -92,7 +92,7 @@ impl<'a> Input<'a> {
     }
 
     /// The key of the next field; `None` at the end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&mut self) -> Result<Option<Key>, Malformed> {
         if self.bytes.is_empty() {
             return Ok(None);
@@ -114,7 +114,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, Malformed> {
         match self.bytes {
             [byte, rest @ ..] if *byte < 0x80 => {
@@ -130,6 +130,24 @@ impl<'a> Input<'a> {
     }
 
     fn long_varint(&mut self) -> Result<u64, Malformed> {
+        // Seven bits a byte, up to eight bytes at once.
+        if let Some((eight, _)) = self.bytes.split_first_chunk() {
+            let word = u64::from_le_bytes(*eight);
+            let last = (!word & 0x8080_8080_8080_8080).trailing_zeros();
+            if last < u64::BITS {
+                let word = word & (u64::MAX >> (u64::BITS - 1 - last)) & 0x7f7f_7f7f_7f7f_7f7f;
+                let word = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+                let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x3fff_0000_3fff_0000) >> 2;
+                let word = (word & 0x0fff_ffff) | (word & 0x0fff_ffff_0000_0000) >> 4;
+                self.bytes = self.bytes.get(last as usize / 8 + 1..).unwrap_or_default();
+                return Ok(word);
+            }
+        }
+        self.any_varint()
+    }
+
+    #[cold]
+    fn any_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for (place, byte) in self.bytes.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (place * 7);
@@ -144,7 +162,7 @@ impl<'a> Input<'a> {
         Err(if self.bytes.len() < 10 { Malformed::Truncated } else { Malformed::Number })
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, count: u64) -> Result<&'a [u8], Malformed> {
         let count = usize::try_from(count).map_err(|_| Malformed::Truncated)?;
         let (taken, rest) = self.bytes.split_at_checked(count).ok_or(Malformed::Truncated)?;
@@ -153,7 +171,7 @@ impl<'a> Input<'a> {
     }
 
     /// The bytes of a text or a message.
-    #[inline]
+    #[inline(always)]
     fn delimited(&mut self, key: Key) -> Result<&'a [u8], Malformed> {
         key.expect(WireType::LengthDelimited)?;
         let length = self.varint()?;
@@ -161,7 +179,7 @@ impl<'a> Input<'a> {
     }
 
     /// The inside of a message.
-    #[inline]
+    #[inline(always)]
     pub(super) fn message(&mut self, key: Key) -> Result<Self, Malformed> {
         let depth = self.depth;
         let bytes = self.delimited(key)?;
