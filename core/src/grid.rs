@@ -1,6 +1,6 @@
 //! The lock-free store of facts: one writer, any number of readers, nobody waits for anybody.
 //!
-//! Facts are kept in append-only columns, one for each tenant, day, [`Measure`], anchor and clock. A fact is three atomic words
+//! Facts are kept in append-only columns, one for each tenant, day, [`Measure`], anchor and clock. A fact is a few atomic words
 //! that its only writer stores once; a column's length is published with a release store. Nothing ever moves, so readers
 //! never meet freed memory. A column is cut into chunks that know the instants they span, so that a short range skips most of a
 //! day; most tenants have few facts a day in most columns, and then a column is small.
@@ -30,7 +30,7 @@ use crate::series::{SeriesId, Symbol};
 use crate::time::Timestamp;
 
 use chunk::{ChunkRef, Facts};
-use column::{Column, Columns};
+use column::{Column, Columns, Writer};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// So many chunks of about one size are made into one.
@@ -232,7 +232,7 @@ struct DayWriter {
     put_away: Vec<ChunkRef>,
     /// Chunks in the archive whose facts are still here, too.
     in_both: Vec<ChunkRef>,
-    columns: Option<Arc<Columns>>,
+    columns: Option<Writer>,
     /// The memory of `columns`.
     bytes: usize,
     is_unsaved: bool,
@@ -267,7 +267,7 @@ impl DayWriter {
         if let Some(visible) = &self.visible {
             return Arc::clone(visible);
         }
-        let columns = Arc::clone(self.columns.as_ref().unwrap_or(nothing));
+        let columns = Arc::clone(self.columns.as_ref().map_or(nothing, Writer::columns));
         let visible = Arc::new(Day { number: self.number, put_away: self.put_away.as_slice().into(), columns });
         self.versions.retain(|version| version.strong_count() > 0);
         self.versions.push(Arc::downgrade(&visible));
@@ -425,10 +425,10 @@ impl Recorder {
         day.fresh += 1;
         let columns = day.columns.get_or_insert_with(|| {
             day.visible = None;
-            day.bytes += size_of::<Columns>();
-            self.bytes += size_of::<Columns>();
+            day.bytes += Writer::MEMORY;
+            self.bytes += Writer::MEMORY;
             self.changed.insert(tenant);
-            Arc::new(Columns::new())
+            Writer::new()
         });
         let column = ColumnKey { measure: fact.measure, anchor: fact.anchor, clock: fact.clock }.number();
         let (series, value, weight) = (fact.series, fact.value, fact.weight);
@@ -478,7 +478,7 @@ impl Recorder {
             };
             day.is_unsaved = false;
             let chunks = std::mem::take(&mut day.fresh).div_ceil(CHUNK_FACTS).max(1);
-            let Some(columns) = day.columns.clone() else { continue };
+            let Some(columns) = day.columns.as_ref().map(|writer| Arc::clone(writer.columns())) else { continue };
             let first_chunk = self.next_chunk;
             self.next_chunk += u32::try_from(chunks).expect("fewer than 2^32 chunks");
             unwritten.push(Unwritten { partition, tenant, number, columns, epoch: self.epoch - 1, first_chunk });
@@ -572,14 +572,14 @@ impl Recorder {
             self.bytes -= day.bytes;
             day.bytes = 0;
             if day.is_unsaved {
-                let columns = Columns::new();
-                day.bytes = size_of::<Columns>();
-                for (column_number, column) in old.iter() {
+                let mut columns = Writer::new();
+                day.bytes = Writer::MEMORY;
+                for (column_number, column) in old.columns().iter() {
                     for (epoch, fact) in column.fresh(day.number * DAY_MS, u64::MAX) {
                         day.bytes += columns.push(column_number, &fact, day.number * DAY_MS, epoch);
                     }
                 }
-                day.columns = Some(Arc::new(columns));
+                day.columns = Some(columns);
                 self.bytes += day.bytes;
             }
             day.put_away.append(&mut day.in_both);

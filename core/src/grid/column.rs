@@ -7,18 +7,16 @@
 //! A fact is a head of two bytes, then its instant, series and subject in as many bytes as they need, then its value. Of instants and
 //! subjects the difference to the fact before is written.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::{Range, StoredFact, SubjectNumber};
 use crate::fact::{Measure, Weight};
-use crate::series::{AppendList, SeriesId};
+use crate::series::SeriesId;
 
 /// The bytes of a column's first piece; each further one has twice as many, up to the most.
 const FIRST_PIECE: usize = 48;
 const MOST_IN_PIECE: usize = 1 << 14;
-/// How many pieces a column has place for by itself: most days have few facts.
-const NEAR: usize = 4;
 
 /// The most bytes a fact takes: its head, three numbers of four bytes, its value and its epoch.
 const MOST_IN_FACT: usize = 2 + 3 * 4 + 8 + 8;
@@ -59,17 +57,20 @@ struct Piece {
     /// How many bytes hold whole facts.
     used: AtomicU32,
     words: Box<[AtomicU64]>,
+    next: OnceLock<Arc<Piece>>,
 }
 
 impl Piece {
     fn new(capacity: usize) -> Self {
         let words = (0..capacity / WORD).map(|_| AtomicU64::new(0)).collect();
-        Self { first_ms: AtomicU32::new(u32::MAX), last_ms: AtomicU32::new(0), used: AtomicU32::new(0), words }
+        let (first_ms, last_ms, used) = (AtomicU32::new(u32::MAX), AtomicU32::new(0), AtomicU32::new(0));
+        Self { first_ms, last_ms, used, words, next: OnceLock::new() }
     }
 
     /// The memory of one.
     fn memory(capacity: usize) -> usize {
-        size_of::<Self>() + capacity
+        const COUNTS: usize = 2 * size_of::<usize>();
+        COUNTS + size_of::<Self>() + capacity
     }
 
     fn is_in(&self, day_ms: i64, range: Range) -> bool {
@@ -84,23 +85,6 @@ impl Piece {
         let mut written = Written { words: &self.words, at: 0 };
         let mut last = Last::default();
         std::iter::from_fn(move || (written.at < used).then(|| written.fact(&mut last, day_ms)))
-    }
-
-    /// Writes bytes behind the last fact, where there is room; all that follow in `bytes` are 0.
-    fn append(&self, bytes: &[u8; WORDS * WORD], count: usize) -> bool {
-        let used = self.used.load(Ordering::Relaxed) as usize;
-        let (first, shift) = (used / WORD, used % WORD * 8);
-        let last = (used + count).div_ceil(WORD);
-        let Some(words) = self.words.get(first..last) else { return false };
-        // The bytes before these in the first word.
-        let mut before = words.first().map_or(0, |word| word.load(Ordering::Relaxed));
-        for (word, bytes) in words.iter().zip(bytes.as_chunks().0) {
-            let bytes = u64::from_le_bytes(*bytes);
-            word.store(before | bytes << shift, Ordering::Relaxed);
-            // In two steps: a shift by all bits of a word is none.
-            before = bytes >> 1 >> (u64::BITS as usize - 1 - shift);
-        }
-        true
     }
 }
 
@@ -231,107 +215,27 @@ fn unzigzag_long(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
-/// The facts of one measure at one end on one clock. Only its writer changes any of this.
+/// The facts of one measure at one end on one clock, as readers see them.
 #[derive(Debug)]
 pub(super) struct Column {
-    near: [OnceLock<Box<Piece>>; NEAR],
-    far: OnceLock<Box<AppendList<Piece>>>,
-    /// The piece that is written to.
-    piece: AtomicU32,
-    /// The fact before the next one in it.
-    last_instant: AtomicU32,
-    last_subject: AtomicU32,
-    last_epoch: AtomicU64,
-    /// How many facts have weight -1.
-    minus: AtomicUsize,
+    first: OnceLock<Arc<Piece>>,
+    /// Whether any fact has weight -1.
+    has_minus: AtomicBool,
     /// How many facts have been put away. Only one thread at a time looks at it.
     put_away: AtomicUsize,
 }
 
 impl Column {
-    fn new() -> Self {
-        Self {
-            near: [const { OnceLock::new() }; NEAR],
-            far: OnceLock::new(),
-            piece: AtomicU32::new(0),
-            last_instant: AtomicU32::new(0),
-            last_subject: AtomicU32::new(0),
-            last_epoch: AtomicU64::new(0),
-            minus: AtomicUsize::new(0),
-            put_away: AtomicUsize::new(0),
-        }
-    }
-
-    fn piece(&self, number: u32) -> Option<&Piece> {
-        match self.near.get(number as usize) {
-            Some(piece) => piece.get().map(Box::as_ref),
-            None => self.far.get()?.get(number - NEAR as u32),
-        }
-    }
-
-    /// A piece that was not there before; adds to `grown` what memory that took.
-    fn add_piece(&self, number: u32, grown: &mut usize) -> Option<&Piece> {
-        let capacity = (FIRST_PIECE << number.min(16)).min(MOST_IN_PIECE);
-        *grown += Piece::memory(capacity);
-        match self.near.get(number as usize) {
-            Some(piece) => drop(piece.set(Box::new(Piece::new(capacity)))),
-            None => {
-                let far = self.far.get_or_init(|| {
-                    *grown += size_of::<AppendList<Piece>>();
-                    Box::new(AppendList::new())
-                });
-                far.set(number - NEAR as u32, Piece::new(capacity));
-            }
-        }
-        self.piece.store(number, Ordering::Relaxed);
-        self.piece(number)
-    }
-
-    /// Adds a fact; returns how many bytes of memory that took anew.
-    fn push(&self, fact: &StoredFact, day_ms: i64, epoch: u64) -> usize {
-        let mut grown = 0;
-        let instant = u32::try_from(fact.at_ms - day_ms).expect("within a day");
-        let number = self.piece.load(Ordering::Relaxed);
-        let last = Last {
-            epoch: self.last_epoch.load(Ordering::Relaxed),
-            instant: self.last_instant.load(Ordering::Relaxed),
-            subject: self.last_subject.load(Ordering::Relaxed),
-        };
-        let mut packed = Packed::new(fact, instant, epoch, last);
-        let known = self.piece(number);
-        let piece = match known.filter(|piece| piece.append(&packed.bytes, packed.count)) {
-            Some(piece) => piece,
-            None => {
-                // A piece can be read without the one before it.
-                packed = Packed::new(fact, instant, epoch, Last::default());
-                let next = if known.is_some() { number + 1 } else { number };
-                let Some(piece) = self.add_piece(next, &mut grown) else { return grown };
-                piece.append(&packed.bytes, packed.count);
-                piece
-            }
-        };
-        self.last_epoch.store(epoch, Ordering::Relaxed);
-        self.last_instant.store(instant, Ordering::Relaxed);
-        self.last_subject.store(fact.subject.0, Ordering::Relaxed);
-        if instant < piece.first_ms.load(Ordering::Relaxed) {
-            piece.first_ms.store(instant, Ordering::Relaxed);
-        }
-        if instant > piece.last_ms.load(Ordering::Relaxed) {
-            piece.last_ms.store(instant, Ordering::Relaxed);
-        }
-        if fact.weight == Weight::Minus {
-            self.minus.store(self.minus.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        }
-        let used = piece.used.load(Ordering::Relaxed) + u32::try_from(packed.count).expect("a few bytes");
-        piece.used.store(used, Ordering::Release);
-        grown
+    const fn new() -> Self {
+        Self { first: OnceLock::new(), has_minus: AtomicBool::new(false), put_away: AtomicUsize::new(0) }
     }
 
     /// The facts up to an epoch with their epochs, in the order they came, without pieces that lie outside of a range; `day_ms` is
     /// where the day begins.
     pub(super) fn facts(&self, day_ms: i64, epoch: u64, range: Range) -> impl Iterator<Item = (u64, StoredFact)> {
         // What came up to the epoch was written before the epoch was published, so its pieces and their spans are there.
-        let pieces = (0..).map_while(|number| self.piece(number)).filter(move |piece| piece.is_in(day_ms, range));
+        let pieces = std::iter::successors(self.first.get(), |piece| piece.next.get());
+        let pieces = pieces.filter(move |piece| piece.is_in(day_ms, range));
         pieces.flat_map(move |piece| piece.facts(day_ms)).take_while(move |(came, _)| *came <= epoch)
     }
 
@@ -347,7 +251,17 @@ impl Column {
 
     /// Whether any fact up to an epoch that was published may be taken back.
     pub(super) fn has_minus(&self) -> bool {
-        self.minus.load(Ordering::Relaxed) > 0
+        self.has_minus.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Column {
+    /// Piece by piece: one that drops the next would need a stack as deep as the column is long.
+    fn drop(&mut self) {
+        let mut next = self.first.take();
+        while let Some(mut piece) = next.and_then(Arc::into_inner) {
+            next = piece.next.take();
+        }
     }
 }
 
@@ -355,40 +269,149 @@ const COLUMNS: usize = Measure::ALL.len() * 4;
 /// Columns come in groups, so that a day with facts of few measures stays small.
 const GROUP: usize = 16;
 
-type Group = [OnceLock<Box<Column>>; GROUP];
+type Group = [Column; GROUP];
 
-/// The columns of a day.
+/// The columns of a day, as readers see them.
 #[derive(Debug)]
 pub(super) struct Columns([OnceLock<Box<Group>>; COLUMNS.div_ceil(GROUP)]);
 
 impl Columns {
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self([const { OnceLock::new() }; COLUMNS.div_ceil(GROUP)])
     }
 
     pub(super) fn get(&self, number: usize) -> Option<&Column> {
-        self.0[number / GROUP].get()?[number % GROUP].get().map(Box::as_ref)
+        self.0[number / GROUP].get().map(|group| &group[number % GROUP])
     }
 
-    /// Every column there is, with its number.
+    /// Every column there may be facts in, with its number.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Column)> {
         let groups = (0..).step_by(GROUP).zip(&self.0).filter_map(|(first, group)| Some((first, group.get()?)));
-        let columns = groups.flat_map(|(first, group)| (first..).zip(group.iter()));
-        columns.filter_map(|(number, column)| Some((number, column.get()?.as_ref())))
+        groups.flat_map(|(first, group)| (first..).zip(group.iter()))
+    }
+
+    fn column(&self, number: usize, grown: &mut usize) -> &Column {
+        let group = self.0[number / GROUP].get_or_init(|| {
+            *grown += size_of::<Group>();
+            Box::new([const { Column::new() }; GROUP])
+        });
+        &group[number % GROUP]
+    }
+}
+
+/// The only writer of a day's columns. What it has to know of a column lies together: most facts are of another column than
+/// the one before, and each look at memory that is far away costs more than writing the fact.
+#[derive(Debug)]
+pub(super) struct Writer {
+    columns: Arc<Columns>,
+    /// For each column, which of the ends is its; [`NONE`] where there is no fact.
+    places: Box<[u16; COLUMNS]>,
+    ends: Vec<End>,
+}
+
+const NONE: u16 = u16::MAX;
+
+/// Where a column ends.
+#[derive(Debug)]
+struct End {
+    piece: Arc<Piece>,
+    /// As in the piece.
+    used: u32,
+    first_ms: u32,
+    last_ms: u32,
+    /// The word that is written to next, as far as it is written.
+    word: u64,
+    last: Last,
+    has_minus: bool,
+}
+
+impl End {
+    fn new(piece: Arc<Piece>, has_minus: bool) -> Self {
+        let (first_ms, last_ms) = (u32::MAX, 0);
+        Self { piece, used: 0, first_ms, last_ms, word: 0, last: Last::default(), has_minus }
+    }
+
+    /// Writes a fact where there is room.
+    fn push(&mut self, fact: &StoredFact, instant: u32, epoch: u64) -> bool {
+        let packed = Packed::new(fact, instant, epoch, self.last);
+        let used = self.used as usize;
+        let (first, shift) = (used / WORD, used % WORD * 8);
+        let end = used + packed.count;
+        let Some(words) = self.piece.words.get(first..end.div_ceil(WORD)) else { return false };
+        let mut begun = self.word;
+        for (word, bytes) in words.iter().zip(packed.bytes.as_chunks().0) {
+            let bytes = u64::from_le_bytes(*bytes);
+            self.word = begun | bytes << shift;
+            word.store(self.word, Ordering::Relaxed);
+            // In two steps: a shift by all bits of a word is none.
+            begun = bytes >> 1 >> (u64::BITS as usize - 1 - shift);
+        }
+        if end % WORD == 0 {
+            self.word = 0;
+        }
+        if instant < self.first_ms {
+            self.first_ms = instant;
+            self.piece.first_ms.store(instant, Ordering::Relaxed);
+        }
+        if instant > self.last_ms {
+            self.last_ms = instant;
+            self.piece.last_ms.store(instant, Ordering::Relaxed);
+        }
+        self.used = u32::try_from(end).expect("a piece is small");
+        self.last = Last { epoch, instant, subject: fact.subject.0 };
+        true
+    }
+}
+
+impl Writer {
+    pub(super) fn new() -> Self {
+        Self { columns: Arc::new(Columns::new()), places: Box::new([NONE; COLUMNS]), ends: Vec::new() }
+    }
+
+    /// The memory of one without facts.
+    pub(super) const MEMORY: usize = size_of::<Columns>() + size_of::<[u16; COLUMNS]>();
+
+    /// What readers see.
+    pub(super) fn columns(&self) -> &Arc<Columns> {
+        &self.columns
     }
 
     /// Adds a fact to a column; returns how many bytes of memory that took anew.
-    pub(super) fn push(&self, number: usize, fact: &StoredFact, day_ms: i64, epoch: u64) -> usize {
+    pub(super) fn push(&mut self, number: usize, fact: &StoredFact, day_ms: i64, epoch: u64) -> usize {
         let mut grown = 0;
-        let group = self.0[number / GROUP].get_or_init(|| {
-            grown += size_of::<Group>();
-            Box::new([const { OnceLock::new() }; GROUP])
-        });
-        let column = group[number % GROUP].get_or_init(|| {
-            grown += size_of::<Column>();
-            Box::new(Column::new())
-        });
-        grown + column.push(fact, day_ms, epoch)
+        let instant = u32::try_from(fact.at_ms - day_ms).expect("within a day");
+        let place = match usize::from(self.places[number]) {
+            place if place < self.ends.len() => place,
+            _ => self.begin(number, &mut grown),
+        };
+        let end = &mut self.ends[place];
+        let is_minus = fact.weight == Weight::Minus;
+        if is_minus && !end.has_minus {
+            end.has_minus = true;
+            self.columns.column(number, &mut grown).has_minus.store(true, Ordering::Relaxed);
+        }
+        if !end.push(fact, instant, epoch) {
+            // Twice as long as the one before, and it can be read without that.
+            let capacity = (end.piece.words.len() * WORD * 2).min(MOST_IN_PIECE);
+            grown += Piece::memory(capacity);
+            let next = Arc::new(Piece::new(capacity));
+            let _ = end.piece.next.set(Arc::clone(&next));
+            *end = End::new(next, end.has_minus);
+            end.push(fact, instant, epoch);
+        }
+        end.piece.used.store(end.used, Ordering::Release);
+        grown
+    }
+
+    #[cold]
+    fn begin(&mut self, number: usize, grown: &mut usize) -> usize {
+        let piece = Arc::new(Piece::new(FIRST_PIECE));
+        *grown += Piece::memory(FIRST_PIECE) + size_of::<End>();
+        let _ = self.columns.column(number, grown).first.set(Arc::clone(&piece));
+        self.ends.push(End::new(piece, false));
+        let place = self.ends.len() - 1;
+        self.places[number] = u16::try_from(place).expect("fewer columns than 2^16");
+        place
     }
 }
 
@@ -419,15 +442,25 @@ mod tests {
     proptest! {
         #[test]
         fn facts_are_read_as_they_were_written(facts in facts(), until in 0..3_000u64) {
-            let (column, day_ms) = (Column::new(), 20_000 * DAY_MS);
+            let (mut writer, day_ms) = (Writer::new(), 20_000 * DAY_MS);
             for (epoch, fact) in &facts {
-                column.push(fact, day_ms, *epoch);
+                // Two columns, one of them with every other fact.
+                writer.push(5, fact, day_ms, *epoch);
+                if epoch % 2 == 0 {
+                    writer.push(COLUMNS - 1, fact, day_ms, *epoch);
+                }
             }
-            let read: Vec<_> = column.facts(day_ms, until, Range::ALL).collect();
+            let columns = Arc::clone(writer.columns());
+            let read = |number| -> Vec<_> {
+                columns.get(number).map(|column| column.facts(day_ms, until, Range::ALL).collect()).unwrap_or_default()
+            };
+            let even: Vec<_> = facts.iter().copied().filter(|(epoch, _)| *epoch <= until && epoch % 2 == 0).collect();
+            prop_assert_eq!(read(COLUMNS - 1), even);
+            let read = read(5);
             let expected: Vec<_> = facts.iter().copied().filter(|(epoch, _)| *epoch <= until).collect();
             prop_assert_eq!(read, expected);
             let none = facts.iter().all(|(_, fact)| fact.weight == Weight::Plus);
-            prop_assert_eq!(column.has_minus(), !none);
+            prop_assert_eq!(columns.get(5).is_some_and(Column::has_minus), !none);
         }
     }
 }
