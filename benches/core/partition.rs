@@ -117,7 +117,7 @@ fn fold_each_time(arrivals: Arrivals, names: &Names) -> HashMap<Arc<str>, (Vec<E
     for (conversation, event) in arrivals {
         let (events, old) = conversations.entry(Arc::clone(&conversation)).or_default();
         events.push(event);
-        let mut subject = Subject::new(SubjectKind::Conversation, conversation);
+        let mut subject = Subject::new(SubjectKind::Conversation, conversation.as_ref().into());
         let mut facts = Facts::new(names, &rules);
         for event in &*events {
             subject.add(event, &mut facts);

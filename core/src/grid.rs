@@ -25,6 +25,7 @@ use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, Change, Key, Kind, Parts, Unreadable, decode, encode};
+use crate::event::Id;
 use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
 use crate::series::{SeriesId, Symbol};
 use crate::time::Timestamp;
@@ -117,7 +118,7 @@ struct Grid {
     archive: Arc<dyn Archive>,
     visible: ArcSwap<Visible>,
     /// The ids of subjects that cannot be looked up in the archive yet.
-    subjects: DashMap<u32, Arc<str>>,
+    subjects: DashMap<u32, Id>,
 }
 
 /// A new grid, or what was put away of one: the one who writes it and the first who reads it.
@@ -388,7 +389,7 @@ impl Recorder {
     ///
     /// # Panics
     /// After 2^32 - 1 subjects in one partition.
-    pub fn add_subject(&mut self, id: Arc<str>) -> SubjectNumber {
+    pub fn add_subject(&mut self, id: Id) -> SubjectNumber {
         let number = self.next_subject;
         self.next_subject = number.checked_add(1).expect("fewer than 2^32 subjects in a partition");
         self.grid.subjects.insert(number, id);
@@ -624,9 +625,9 @@ pub struct View {
 
 impl View {
     /// The id of the subject with this number.
-    pub fn subject(&self, number: SubjectNumber) -> Result<Option<Arc<str>>, Unreadable> {
+    pub fn subject(&self, number: SubjectNumber) -> Result<Option<Id>, Unreadable> {
         if let Some(id) = self.grid.subjects.get(&number.0) {
-            return Ok(Some(Arc::clone(&id)));
+            return Ok(Some(id.clone()));
         }
         crate::state::id_in(&*self.grid.archive, self.grid.partition, number)
     }

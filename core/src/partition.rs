@@ -143,7 +143,7 @@ pub struct Letter {
     /// The tenant.
     pub tenant: Symbol,
     /// The conversation that was merged.
-    pub from: Arc<str>,
+    pub from: Id,
     /// The conversation it was merged into.
     pub to: Box<str>,
     /// Its messages.
@@ -492,7 +492,7 @@ impl Partition {
                     let conversation = SubjectRef { kind: SubjectKind::Conversation, id: &to };
                     let partition = route(self.names.text(*tenant_name), conversation, self.place.of);
                     let letters = if partition == self.place.number { &mut here } else { &mut elsewhere };
-                    letters.push(Letter { tenant: *tenant_name, from: Arc::clone(subject.id()), to, messages });
+                    letters.push(Letter { tenant: *tenant_name, from: subject.id().clone(), to, messages });
                 }
             }
             self.deliver(here, &mut unsettled)?;

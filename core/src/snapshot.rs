@@ -4,10 +4,10 @@ mod gathered;
 mod groups;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use crate::archive::Unreadable;
 use crate::dimension::Dimension;
+use crate::event::Id;
 use crate::fact::{Anchor, Clock, Measure};
 use crate::filter::Filter;
 use crate::grid::{ColumnKey, Range, StoredFact, SubjectNumber, View};
@@ -101,11 +101,11 @@ pub struct Partial {
     /// How many values (or ages) are at or below each bound.
     pub at_most: Vec<u64>,
     /// For ages: the subject of the greatest.
-    pub oldest: Option<Arc<str>>,
+    pub oldest: Option<Id>,
     /// The distinct values, where asked for.
     pub distinct: HashSet<i64>,
     /// The least values and whose they are, where asked for; at most [`MAX_NEXT`], sorted.
-    pub next: Vec<(i64, Arc<str>)>,
+    pub next: Vec<(i64, Id)>,
 }
 
 impl Partial {
@@ -409,13 +409,13 @@ impl Collector<'_, '_> {
         }
         for (group, (_, is_older, whose)) in oldest {
             // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
-            let names: Vec<Option<Arc<str>>> =
+            let names: Vec<Option<Id>> =
                 whose.into_iter().map(|subject| self.view.subject(subject)).collect::<Result<_, _>>()?;
             if let Some(partial) = self.partials.get(group, bucket)
                 && let Some(first) = names.into_iter().flatten().min()
             {
                 let known = partial.oldest.take().filter(|_| !is_older);
-                partial.oldest = Some(known.map_or_else(|| Arc::clone(&first), |known| known.min(Arc::clone(&first))));
+                partial.oldest = Some(known.map_or_else(|| first.clone(), |known| known.min(first.clone())));
             }
         }
         Ok(())

@@ -7,14 +7,13 @@
 mod saved;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::conversation::Conversation;
 use crate::customer::Customer;
-use crate::event::{CreditKey, Event, EventId, Payload};
+use crate::event::{CreditKey, Event, EventId, Id, Payload};
 use crate::fact::{Fact, Facts, Measure, difference};
 use crate::feedback::{Review, Survey};
 use crate::rules::Rules;
@@ -131,7 +130,7 @@ pub struct Mention {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// The conversation it was written in.
-    pub origin: Arc<str>,
+    pub origin: Id,
     /// The message, with its last sentiment and without custom attributes.
     pub message: Event,
 }
@@ -143,12 +142,12 @@ const STATE_HEAP: usize = 400;
 #[derive(Debug)]
 pub struct Subject {
     kind: SubjectKind,
-    id: Arc<str>,
+    id: Id,
     timeline: Timeline,
     /// Sorted.
     mentions: Vec<Mention>,
     /// By the conversation that was merged into this one.
-    moved: BTreeMap<Arc<str>, Vec<Moved>>,
+    moved: BTreeMap<Id, Vec<Moved>>,
     state: Option<State>,
     /// What had been stated before the first change that needs a new fold; see [`Self::settle`].
     stated: Option<Vec<Fact>>,
@@ -159,7 +158,7 @@ pub struct Subject {
 impl Subject {
     /// A subject of which nothing is known.
     #[must_use]
-    pub fn new(kind: SubjectKind, id: Arc<str>) -> Self {
+    pub fn new(kind: SubjectKind, id: Id) -> Self {
         Self {
             kind,
             id,
@@ -226,7 +225,7 @@ impl Subject {
     }
 
     /// Its id.
-    pub(crate) fn id(&self) -> &Arc<str> {
+    pub(crate) fn id(&self) -> &Id {
         &self.id
     }
 
@@ -246,7 +245,7 @@ impl Subject {
     }
 
     /// Replaces the messages that came from one conversation; an empty list for one that is no longer merged into this.
-    pub fn receive(&mut self, from: Arc<str>, messages: Vec<Moved>, names: &Names, rules: &Rules) {
+    pub fn receive(&mut self, from: Id, messages: Vec<Moved>, names: &Names, rules: &Rules) {
         if self.moved.get(&from).map_or(&[][..], Vec::as_slice) == messages {
             return;
         }
@@ -316,7 +315,7 @@ impl Subject {
             if let Payload::MessageCreated { sentiment, .. } = &mut message.payload {
                 *sentiment = last;
             }
-            Some(Moved { origin: Arc::clone(&self.id), message })
+            Some(Moved { origin: self.id.clone(), message })
         });
         let passed_on = self.moved_in().into_iter().filter(|moved| &*moved.origin != target).cloned();
         Some((target.into(), own.chain(passed_on).collect()))
@@ -325,8 +324,8 @@ impl Subject {
     /// The messages moved here, each once and by the conversation it was written in: where conversations are merged in a
     /// circle, a message can come in more than one way.
     fn moved_in(&self) -> Vec<&Moved> {
-        let mut by_origin: BTreeMap<&str, Vec<&Moved>> = BTreeMap::new();
-        let mut known: HashSet<(&str, &EventId)> = HashSet::new();
+        let mut by_origin: BTreeMap<&Id, Vec<&Moved>> = BTreeMap::new();
+        let mut known: HashSet<(&Id, &EventId)> = HashSet::new();
         for moved in self.moved.values().flatten() {
             if moved.origin != self.id && known.insert((&moved.origin, &moved.message.id)) {
                 by_origin.entry(&moved.origin).or_default().push(moved);

@@ -56,7 +56,7 @@ struct Piece {
     last_ms: AtomicU32,
     /// How many bytes hold whole facts.
     used: AtomicU32,
-    words: Box<[AtomicU64]>,
+    words: Arc<[AtomicU64]>,
     next: OnceLock<Arc<Piece>>,
 }
 
@@ -315,6 +315,8 @@ const NONE: u16 = u16::MAX;
 #[derive(Debug)]
 struct End {
     piece: Arc<Piece>,
+    /// The piece's.
+    words: Arc<[AtomicU64]>,
     /// As in the piece.
     used: u32,
     first_ms: u32,
@@ -327,8 +329,8 @@ struct End {
 
 impl End {
     fn new(piece: Arc<Piece>, has_minus: bool) -> Self {
-        let (first_ms, last_ms) = (u32::MAX, 0);
-        Self { piece, used: 0, first_ms, last_ms, word: 0, last: Last::default(), has_minus }
+        let (first_ms, last_ms, words) = (u32::MAX, 0, Arc::clone(&piece.words));
+        Self { piece, words, used: 0, first_ms, last_ms, word: 0, last: Last::default(), has_minus }
     }
 
     /// Writes a fact where there is room.
@@ -337,7 +339,7 @@ impl End {
         let used = self.used as usize;
         let (first, shift) = (used / WORD, used % WORD * 8);
         let end = used + packed.count;
-        let Some(words) = self.piece.words.get(first..end.div_ceil(WORD)) else { return false };
+        let Some(words) = self.words.get(first..end.div_ceil(WORD)) else { return false };
         let mut begun = self.word;
         for (word, bytes) in words.iter().zip(packed.bytes.as_chunks().0) {
             let bytes = u64::from_le_bytes(*bytes);
@@ -392,7 +394,7 @@ impl Writer {
         }
         if !end.push(fact, instant, epoch) {
             // Twice as long as the one before, and it can be read without that.
-            let capacity = (end.piece.words.len() * WORD * 2).min(MOST_IN_PIECE);
+            let capacity = (end.words.len() * WORD * 2).min(MOST_IN_PIECE);
             grown += Piece::memory(capacity);
             let next = Arc::new(Piece::new(capacity));
             let _ = end.piece.next.set(Arc::clone(&next));

@@ -1,6 +1,6 @@
 //! How figures are computed from partial ones.
 
-use std::sync::Arc;
+use crate::event::Id;
 
 use super::Basis;
 use crate::conversation::FIRST_CONTACT_WINDOW_MS;
@@ -173,9 +173,9 @@ pub struct Figure {
     /// Waits that may yet be answered in time.
     pub pending: Option<u64>,
     /// Whose the greatest age is.
-    pub conversation: Option<Arc<str>>,
+    pub conversation: Option<Id>,
     /// The next deadlines and whose they are.
-    pub next: Vec<(i64, Arc<str>)>,
+    pub next: Vec<(i64, Id)>,
 }
 
 fn part(options: &Options, measures: &[Measure], reduction: Reduction) -> Part {

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher as _;
-use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::archive::{Archive, Change, Key, Kind, Unreadable, decode, encode};
+use crate::event::Id;
 use crate::grid::{Recorder, SubjectNumber};
 use crate::rules::Rules;
 use crate::series::{Names, Symbol};
@@ -125,7 +125,7 @@ impl Residents {
 
     /// Where a subject is, if it is here.
     pub(super) fn find(&self, Whose { tenant, kind, id }: Whose) -> Option<Place> {
-        let is_it = |place: &Place| self.get(*place).is_some_and(|resident| **resident.subject.id() == *id);
+        let is_it = |place: &Place| self.get(*place).is_some_and(|resident| resident.subject.id() == id);
         self.tenants.get(&tenant)?[kind as usize].find(self.hasher.hash_one(id), is_it).copied()
     }
 
@@ -217,10 +217,10 @@ impl Residents {
     ) -> Result<Place, Unreadable> {
         let key = number_key(partition, tenant, kind).bytes(id.as_bytes()).done();
         let known: Option<SubjectNumber> = archive.get(&key)?.map(|number| decode(&number)).transpose()?;
-        let id: Arc<str> = id.into();
+        let id: Id = id.into();
         let (number, subject) = match known {
             Some(number) => (number, Subject::load(archive, partition, number, kind, rules)?),
-            None => (recorder.add_subject(Arc::clone(&id)), Subject::new(kind, Arc::clone(&id))),
+            None => (recorder.add_subject(id.clone()), Subject::new(kind, id.clone())),
         };
         let resident = Resident {
             tenant,
@@ -292,7 +292,7 @@ impl Residents {
             if let Some(resident) = taken.take_if(may_go) {
                 self.bytes -= resident.bytes;
                 self.free.push(place);
-                let hash = self.hasher.hash_one(&**resident.subject.id());
+                let hash = self.hasher.hash_one(resident.subject.id().as_str());
                 if let Some(places) = self.tenants.get_mut(&resident.tenant)
                     && let Ok(entry) = places[resident.kind as usize].find_entry(hash, |known| *known == place)
                 {

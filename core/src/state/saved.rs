@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Mention, Moved, Subject};
 use crate::archive::{Archive, Change, Key, Kind, Parts, Unreadable, encode};
+use crate::event::Id;
 use crate::grid::SubjectNumber;
 use crate::rules::Rules;
 use crate::series::{Names, Symbol};
@@ -20,11 +20,11 @@ use crate::timeline::Timeline;
 /// What stands under a subject's number, before the events of a short timeline.
 #[derive(Debug, Serialize, Deserialize)]
 struct Saved<'a> {
-    id: Arc<str>,
+    id: Id,
     kind: u8,
     tenant: Symbol,
     mentions: Cow<'a, [Mention]>,
-    moved: Cow<'a, BTreeMap<Arc<str>, Vec<Moved>>>,
+    moved: Cow<'a, BTreeMap<Id, Vec<Moved>>>,
     sent: Cow<'a, Option<(Box<str>, Vec<Moved>)>>,
 }
 
@@ -37,13 +37,9 @@ fn damaged(number: SubjectNumber, error: &postcard::Error) -> Unreadable {
 }
 
 /// The id of a subject in the archive.
-pub(crate) fn id_in(
-    archive: &dyn Archive,
-    partition: u32,
-    number: SubjectNumber,
-) -> Result<Option<Arc<str>>, Unreadable> {
+pub(crate) fn id_in(archive: &dyn Archive, partition: u32, number: SubjectNumber) -> Result<Option<Id>, Unreadable> {
     let Some(bytes) = archive.get(&key(partition, number).done())? else { return Ok(None) };
-    let (id, _): (Arc<str>, _) = postcard::take_from_bytes(&bytes).map_err(|error| damaged(number, &error))?;
+    let (id, _): (Id, _) = postcard::take_from_bytes(&bytes).map_err(|error| damaged(number, &error))?;
     Ok(Some(id))
 }
 
@@ -55,7 +51,7 @@ impl Subject {
             changes.push(Change { key: key(partition, number).i64(week).done(), value: Some(events.to_vec()) });
         }
         let saved = Saved {
-            id: Arc::clone(&self.id),
+            id: self.id.clone(),
             kind: self.kind as u8,
             tenant,
             mentions: Cow::Borrowed(&self.mentions),

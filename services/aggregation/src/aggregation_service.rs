@@ -293,7 +293,7 @@ fn encode(partial: &Partial) -> v1::Partial {
         next: partial
             .next
             .iter()
-            .map(|(value, subject)| v1::NextSubject { value: *value, subject: subject.as_ref().to_owned() })
+            .map(|(value, subject)| v1::NextSubject { value: *value, subject: subject.to_string() })
             .collect(),
     }
 }

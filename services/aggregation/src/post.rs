@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use deskpulse_core::event::Id;
 use deskpulse_core::partition::Letter;
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::state::Moved;
@@ -21,7 +22,7 @@ pub(crate) struct Post {
 }
 
 /// Tenant, sender and receiver.
-type Route = (Symbol, Arc<str>, Box<str>);
+type Route = (Symbol, Id, Box<str>);
 
 /// Letters that wait for a partition. A newer letter between the same conversations takes the place of an older one, so
 /// there are never more than merged conversations.

@@ -194,7 +194,7 @@ fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue
             .collect(),
         pending: figure.pending,
         provisional,
-        conversation: conversation.map(AsRef::as_ref).unwrap_or_default().to_owned(),
+        conversation: conversation.map(ToString::to_string).unwrap_or_default(),
         clock: clock(asked).into(),
         variant: asked.variant.clone(),
         deadline: figure.next.first().map(|(deadline_ms, _)| timestamp(*deadline_ms)),
@@ -202,7 +202,7 @@ fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue
             .next
             .iter()
             .map(|(deadline_ms, conversation)| RunningTarget {
-                conversation: conversation.as_ref().to_owned(),
+                conversation: conversation.to_string(),
                 deadline: Some(timestamp(*deadline_ms)),
             })
             .collect(),
