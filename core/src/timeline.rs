@@ -304,8 +304,7 @@ impl Timeline {
             while !rest.is_empty() {
                 let (bytes, after) = split(rest).ok_or_else(|| Unreadable("an event is cut off".to_owned()))?;
                 rest = after;
-                let event: Event =
-                    postcard::from_bytes(bytes).map_err(|error| Unreadable(format!("an event: {error}")))?;
+                let event = read(bytes)?;
                 count += 1;
                 seen |= bit(&event.id);
                 last = last.max(Some(event.time));
@@ -451,6 +450,38 @@ mod tests {
             assert_eq!(timeline.add(&message(&names, &n.to_string(), n + 1, None), &names), Added::Conflict);
         }
         assert_eq!(timeline.len(), 200);
+    }
+
+    #[test]
+    fn what_is_put_away_comes_back_short_long_and_in_weeks() {
+        let names = Names::default();
+        for count in [0, 1, 5, 63, 64, 300] {
+            let mut timeline = Timeline::default();
+            for n in 0..count {
+                // Some ids are as long as ids may be, so that their events are written another way.
+                let id = format!("{n}{}", if n % 3 == 0 { "x".repeat(300) } else { String::new() });
+                let mut event = message(&names, &id, n * WEEK_MS / 50, (n % 2 == 0).then_some(n.unsigned_abs()));
+                if n % 7 == 0 {
+                    event.attributes = [(names.symbol("plan"), Some(names.symbol("gold")))].into();
+                }
+                timeline.add(&event, &names);
+            }
+            let (few, weeks) = timeline.unsaved();
+            let weeks = weeks.map(|(number, events)| (number, events.to_vec())).collect();
+            let again = Timeline::restored(few, weeks).expect("it was just written");
+            assert_eq!(in_order(again.active().iter(), &names), in_order(timeline.active().iter(), &names));
+            assert_eq!((again.len(), again.last(), again.seen), (timeline.len(), timeline.last(), timeline.seen));
+            for known in again.active() {
+                assert_eq!(timeline.add(&known, &names), Added::Duplicate);
+            }
+        }
+        let event = message(&names, "cut off", 1, None);
+        let mut timeline = Timeline::default();
+        timeline.add(&event, &names);
+        let (written, _) = timeline.unsaved();
+        for length in 1..written.len() {
+            assert!(Timeline::restored(&written[..length], Vec::new()).is_err(), "{length} bytes of an event");
+        }
     }
 
     #[test]
