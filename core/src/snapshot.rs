@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::archive::Unreadable;
 use crate::dimension::Dimension;
 use crate::event::Id;
-use crate::fact::{Anchor, Clock, Measure};
+use crate::fact::{Anchor, Clock, Measure, Weight};
 use crate::filter::Filter;
 use crate::grid::{ColumnKey, Range, StoredFact, SubjectNumber, View};
 use crate::histogram::Distribution;
@@ -311,23 +311,25 @@ impl Collector<'_, '_> {
         })
     }
 
-    /// The steps after an instant and up to another, by time. Those up to the first are handed to `before` as they come, so that
+    /// The steps after an instant and up to another, by time, those of one instant in no order. Those up to the first are handed to `before` as they come, so that
     /// the past of a long life does not have to be held in memory.
     fn steps_between(
         &mut self,
         from_exclusive: i64,
         to_inclusive: i64,
-        mut before: impl FnMut(u32, &StoredFact),
-    ) -> Result<Vec<(u32, StoredFact)>, Unreadable> {
+        mut before: impl FnMut(&Step),
+    ) -> Result<Vec<Step>, Unreadable> {
         let mut steps = Vec::new();
         self.steps(Range::up_to_inclusive(to_inclusive), |_, group, fact| {
-            if fact.at_ms <= from_exclusive {
-                before(group, fact);
+            let StoredFact { at_ms, subject, value, weight, .. } = *fact;
+            let step = Step { at_ms, value, group, subject, weight };
+            if at_ms <= from_exclusive {
+                before(&step);
             } else {
-                steps.push((group, *fact));
+                steps.push(step);
             }
         })?;
-        steps.sort_by_key(|(_, fact)| fact.at_ms);
+        steps.sort_unstable_by_key(|step| step.at_ms);
         Ok(steps)
     }
 
@@ -341,12 +343,12 @@ impl Collector<'_, '_> {
             return self.counts(&instants, to_ms);
         }
         let mut level = Level::default();
-        let steps = self.steps_between(first_ms, to_ms, |group, fact| level.step(group, fact))?;
+        let steps = self.steps_between(first_ms, to_ms, |step| level.step(step))?;
         let mut steps = steps.into_iter().peekable();
         let mut aged = 0;
         for (at_ms, bucket) in instants {
-            while let Some((group, fact)) = steps.next_if(|(_, fact)| fact.at_ms <= at_ms) {
-                level.step(group, &fact);
+            while let Some(step) = steps.next_if(|step| step.at_ms <= at_ms) {
+                level.step(&step);
             }
             for (group, count) in level.counts.iter().filter(|(_, count)| **count != 0) {
                 let Some(partial) = self.partials.get(*group, bucket) else { return Ok(()) };
@@ -449,13 +451,13 @@ impl Collector<'_, '_> {
         let now_ms = self.plan.now.millis();
         // For each group, what the levels add up to and how many stretches are open.
         let mut running: HashMap<u32, (i64, i64)> = HashMap::new();
-        let run = |running: &mut HashMap<u32, (i64, i64)>, group: u32, fact: &StoredFact| {
-            let (level, open) = running.entry(group).or_default();
-            *level += fact.weight.sign() * fact.value;
-            *open += fact.weight.sign();
+        let run = |running: &mut HashMap<u32, (i64, i64)>, step: &Step| {
+            let (level, open) = running.entry(step.group).or_default();
+            *level += step.weight.sign() * step.value;
+            *open += step.weight.sign();
         };
         let to_ms = to_exclusive.min(now_ms);
-        let steps = self.steps_between(from_inclusive, to_ms, |group, fact| run(&mut running, group, fact))?;
+        let steps = self.steps_between(from_inclusive, to_ms, |step| run(&mut running, step))?;
         let mut steps = steps.into_iter().peekable();
         let intervals: Vec<(i64, i64, u32)> = self
             .plan
@@ -469,29 +471,39 @@ impl Collector<'_, '_> {
             if end_ms <= start_ms {
                 return Ok(());
             }
-            let mut within: Vec<(u32, StoredFact)> = Vec::new();
-            while let Some((group, fact)) = steps.next_if(|(_, fact)| fact.at_ms < end_ms) {
-                if fact.at_ms > start_ms {
-                    within.push((group, fact));
+            let mut within: Vec<Step> = Vec::new();
+            while let Some(step) = steps.next_if(|step| step.at_ms < end_ms) {
+                if step.at_ms > start_ms {
+                    within.push(step);
                     continue;
                 }
-                run(&mut running, group, &fact);
+                run(&mut running, &step);
             }
             for (group, (level, open)) in running.iter().filter(|(_, (level, open))| (*level, *open) != (0, 0)) {
                 let Some(partial) = self.partials.get(*group, bucket) else { return Ok(()) };
                 partial.count += open;
                 partial.distribution.add_to_sum(i128::from(*level) * i128::from(end_ms - start_ms));
             }
-            for (group, fact) in within {
-                let Some(partial) = self.partials.get(group, bucket) else { return Ok(()) };
-                let weight = fact.weight.sign() * fact.value;
-                partial.count += i64::from(fact.weight.sign() > 0);
-                partial.distribution.add_to_sum(i128::from(weight) * i128::from(end_ms - fact.at_ms));
-                run(&mut running, group, &fact);
+            for step in within {
+                let Some(partial) = self.partials.get(step.group, bucket) else { return Ok(()) };
+                let weight = step.weight.sign() * step.value;
+                partial.count += i64::from(step.weight.sign() > 0);
+                partial.distribution.add_to_sum(i128::from(weight) * i128::from(end_ms - step.at_ms));
+                run(&mut running, &step);
             }
         }
         Ok(())
     }
+}
+
+/// A level of a group goes up or down.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    at_ms: i64,
+    value: i64,
+    group: u32,
+    subject: SubjectNumber,
+    weight: Weight,
 }
 
 /// What makes up a level.
@@ -503,11 +515,11 @@ struct Level {
 }
 
 impl Level {
-    fn step(&mut self, group: u32, fact: &StoredFact) {
-        *self.counts.entry(group).or_default() += fact.weight.sign();
-        let key = (group, fact.subject, fact.value);
+    fn step(&mut self, step: &Step) {
+        *self.counts.entry(step.group).or_default() += step.weight.sign();
+        let key = (step.group, step.subject, step.value);
         let count = self.net.entry(key).or_default();
-        *count += fact.weight.sign();
+        *count += step.weight.sign();
         if *count == 0 {
             self.net.remove(&key);
         }

@@ -187,7 +187,7 @@ fn life(conversations: u64, budget_mib: u64) -> (Peaks, Vec<String>) {
             let asked = Instant::now();
             let rows = client.rows(question.clone()).await;
             assert!(!rows.is_empty(), "{:?} has no answer", question.0);
-            println!("  {} in {:.2?}", question.0.metrics[0].name, asked.elapsed());
+            println!("  {} in {:.2?}, {} MiB at most", question.0.metrics[0].name, asked.elapsed(), peak_mib(&process));
             answers.push(format!("{:?}: {rows:?}", question.0));
         }
         let peak = peak_mib(&process);
@@ -200,7 +200,7 @@ fn life(conversations: u64, budget_mib: u64) -> (Peaks, Vec<String>) {
 
 #[test]
 fn two_years_in_little_memory_answer_as_in_all_there_is() {
-    let conversations = setting("DESKPULSE_CONVERSATIONS", 155_000);
+    let conversations = setting("DESKPULSE_CONVERSATIONS", 218_000);
     let budget_mib = setting("DESKPULSE_MEMORY_BUDGET_MIB", 128);
     let (bounded, answers) = life(conversations, budget_mib);
     let (unbounded, expected) = life(conversations, 1 << 16);

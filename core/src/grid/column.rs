@@ -348,7 +348,7 @@ impl End {
             // In two steps: a shift by all bits of a word is none.
             begun = bytes >> 1 >> (u64::BITS as usize - 1 - shift);
         }
-        if end % WORD == 0 {
+        if end.is_multiple_of(WORD) {
             self.word = 0;
         }
         if instant < self.first_ms {

@@ -16,12 +16,15 @@ use crate::time::Timestamp;
 /// records its side, and a question gathers these from every partition before any of them is collected.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// When each contact, and each customer, began which conversation; sorted.
-    contacts: HashMap<i64, Vec<(i64, GlobalSubject)>>,
-    customers: HashMap<i64, Vec<(i64, GlobalSubject)>>,
+    /// Which contact, and which customer, began which conversation when; sorted. One list, as most began one or two.
+    contacts: Vec<Began>,
+    customers: Vec<Began>,
     /// The dimension values of a conversation when another subject's event named it, by credit key.
     pub(super) credits: HashMap<i64, SeriesId>,
 }
+
+/// Who, when and which.
+type Began = (i64, i64, GlobalSubject);
 
 impl Gathered {
     /// Gathers what the plan needs, and nothing when it needs nothing.
@@ -37,15 +40,13 @@ impl Gathered {
             |by| plan.parts.iter().any(|part| part.reduction == Reduction::NotFollowed && followed_by(part) == by);
         for by in [Measure::Contact, Measure::CustomerContact] {
             if asks(by) {
-                let instants = gathered.instants_mut(by);
+                let began = if by == Measure::Contact { &mut gathered.contacts } else { &mut gathered.customers };
                 for view in views.clone() {
                     view.standing(tenant, ColumnKey::of(by), window, |fact| {
-                        instants.entry(fact.value).or_default().push((fact.at_ms, view.global(fact.subject)));
+                        began.push((fact.value, fact.at_ms, view.global(fact.subject)));
                     })?;
                 }
-                for instants in instants.values_mut() {
-                    instants.sort_unstable();
-                }
+                began.sort_unstable();
             }
         }
         if plan.parts.iter().flat_map(|part| &part.measures).any(|measure| measure.is_credited()) {
@@ -59,18 +60,14 @@ impl Gathered {
         Ok(gathered)
     }
 
-    fn instants_mut(&mut self, by: Measure) -> &mut HashMap<i64, Vec<(i64, GlobalSubject)>> {
-        if by == Measure::Contact { &mut self.contacts } else { &mut self.customers }
-    }
-
     /// Whether the customer of a fact began another conversation after it, within the window.
     pub(super) fn followed(&self, by: Measure, fact: &StoredFact, itself: GlobalSubject) -> bool {
-        let instants = if by == Measure::Contact { &self.contacts } else { &self.customers };
-        let Some(instants) = instants.get(&fact.value) else { return false };
-        let next = instants.partition_point(|(at_ms, _)| *at_ms <= fact.at_ms);
-        let within = instants[next..].iter().take_while(|(at_ms, _)| at_ms - fact.at_ms <= FIRST_CONTACT_WINDOW_MS);
+        let began = if by == Measure::Contact { &self.contacts } else { &self.customers };
+        let next = began.partition_point(|(who, at_ms, _)| (*who, *at_ms) <= (fact.value, fact.at_ms));
+        let last = (fact.value, fact.at_ms.saturating_add(FIRST_CONTACT_WINDOW_MS));
+        let within = began[next..].iter().take_while(|(who, at_ms, _)| (*who, *at_ms) <= last);
         // With skewed clocks a conversation may be resolved before it was opened.
-        within.into_iter().any(|(_, other)| *other != itself)
+        within.into_iter().any(|(_, _, other)| *other != itself)
     }
 }
 

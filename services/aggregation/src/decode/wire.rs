@@ -92,7 +92,7 @@ impl<'a> Input<'a> {
     }
 
     /// The key of the next field; `None` at the end.
-    #[inline(always)]
+    #[inline]
     pub(super) fn key(&mut self) -> Result<Option<Key>, Malformed> {
         if self.bytes.is_empty() {
             return Ok(None);
@@ -114,7 +114,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
         match self.bytes {
             [byte, rest @ ..] if *byte < 0x80 => {
@@ -162,7 +162,7 @@ impl<'a> Input<'a> {
         Err(if self.bytes.len() < 10 { Malformed::Truncated } else { Malformed::Number })
     }
 
-    #[inline(always)]
+    #[inline]
     fn take(&mut self, count: u64) -> Result<&'a [u8], Malformed> {
         let count = usize::try_from(count).map_err(|_| Malformed::Truncated)?;
         let (taken, rest) = self.bytes.split_at_checked(count).ok_or(Malformed::Truncated)?;
@@ -171,7 +171,7 @@ impl<'a> Input<'a> {
     }
 
     /// The bytes of a text or a message.
-    #[inline(always)]
+    #[inline]
     fn delimited(&mut self, key: Key) -> Result<&'a [u8], Malformed> {
         key.expect(WireType::LengthDelimited)?;
         let length = self.varint()?;
@@ -179,7 +179,7 @@ impl<'a> Input<'a> {
     }
 
     /// The inside of a message.
-    #[inline(always)]
+    #[inline]
     pub(super) fn message(&mut self, key: Key) -> Result<Self, Malformed> {
         let depth = self.depth;
         let bytes = self.delimited(key)?;
