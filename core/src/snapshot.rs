@@ -321,8 +321,8 @@ impl Collector<'_, '_> {
     ) -> Result<Vec<Step>, Unreadable> {
         let mut steps = Vec::new();
         self.steps(Range::up_to_inclusive(to_inclusive), |_, group, fact| {
-            let StoredFact { at_ms, subject, value, weight, .. } = *fact;
-            let step = Step { at_ms, value, group, subject, weight };
+            let StoredFact { at_ms, value, weight, .. } = *fact;
+            let step = Step { at_ms, value, group, weight };
             if at_ms <= from_exclusive {
                 before(&step);
             } else {
@@ -336,19 +336,25 @@ impl Collector<'_, '_> {
     /// The level as of some instants, ascending, each with its bucket; an instant itself counts.
     fn levels(&mut self, instants: impl Iterator<Item = (i64, u32)>) -> Result<(), Unreadable> {
         let instants: Vec<(i64, u32)> = instants.collect();
-        let Some((first_ms, _)) = instants.first().copied() else { return Ok(()) };
+        if instants.is_empty() {
+            return Ok(());
+        }
         let to_ms = self.plan.cut.range().to_exclusive;
         let with_next = self.part.reduction == Reduction::LevelNext;
         if self.part.reduction != Reduction::LevelAge && !with_next {
             return self.counts(&instants, to_ms);
         }
+        let mut steps = Steps::default();
+        self.steps(Range::up_to_inclusive(to_ms), |_, group, fact| {
+            let seen_from = instants.partition_point(|(at_ms, _)| *at_ms < fact.at_ms);
+            steps.add((seen_from, group, fact.subject, fact.value), fact.weight.sign());
+        })?;
+        let mut steps = steps.by_instant().into_iter().peekable();
         let mut level = Level::default();
-        let steps = self.steps_between(first_ms, to_ms, |step| level.step(step))?;
-        let mut steps = steps.into_iter().peekable();
         let mut aged = 0;
-        for (at_ms, bucket) in instants {
-            while let Some(step) = steps.next_if(|step| step.at_ms <= at_ms) {
-                level.step(&step);
+        for (number, (at_ms, bucket)) in instants.into_iter().enumerate() {
+            while let Some(((_, group, subject, value), count)) = steps.next_if(|((from, ..), _)| *from <= number) {
+                level.step((group, subject, value), count);
             }
             for (group, count) in level.counts.iter().filter(|(_, count)| **count != 0) {
                 let Some(partial) = self.partials.get(*group, bucket) else { return Ok(()) };
@@ -502,8 +508,47 @@ struct Step {
     at_ms: i64,
     value: i64,
     group: u32,
-    subject: SubjectNumber,
     weight: Weight,
+}
+
+/// How levels change: from which instant on that is seen, in which group, for whom and with which value; and by how much.
+type Change = ((usize, u32, SubjectNumber, i64), i64);
+
+/// Changes of levels. What begins and ends between two instants is not held: most of what there ever was.
+#[derive(Debug, Default)]
+struct Steps {
+    changes: Vec<Change>,
+    /// At how many they are netted.
+    most: usize,
+}
+
+impl Steps {
+    const AT_FIRST: usize = 1 << 14;
+
+    fn add(&mut self, key: (usize, u32, SubjectNumber, i64), change: i64) {
+        self.changes.push((key, change));
+        if self.changes.len() >= self.most.max(Self::AT_FIRST) {
+            self.net();
+            self.most = self.changes.len() * 2;
+        }
+    }
+
+    fn net(&mut self) {
+        self.changes.sort_unstable();
+        self.changes.dedup_by(|(key, change), (known, sum)| {
+            let is_same = key == known;
+            if is_same {
+                *sum += *change;
+            }
+            is_same
+        });
+        self.changes.retain(|(_, change)| *change != 0);
+    }
+
+    fn by_instant(mut self) -> Vec<Change> {
+        self.net();
+        self.changes
+    }
 }
 
 /// What makes up a level.
@@ -515,11 +560,10 @@ struct Level {
 }
 
 impl Level {
-    fn step(&mut self, step: &Step) {
-        *self.counts.entry(step.group).or_default() += step.weight.sign();
-        let key = (step.group, step.subject, step.value);
+    fn step(&mut self, key: (u32, SubjectNumber, i64), change: i64) {
+        *self.counts.entry(key.0).or_default() += change;
         let count = self.net.entry(key).or_default();
-        *count += step.weight.sign();
+        *count += change;
         if *count == 0 {
             self.net.remove(&key);
         }
