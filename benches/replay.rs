@@ -1,7 +1,7 @@
 //! The log into memory: what a node does when it starts with nothing but its log.
 //!
 //! Two partitions on two threads, from the bytes of blocks as the log holds them to figures that can be asked for. The CPU
-//! seconds a million events, printed after each, repeat better than the time.
+//! seconds a million events, printed after each, repeat better than the time. `DESKPULSE_CONVERSATIONS` sets how many there are.
 
 #[expect(dead_code, reason = "its random numbers are for the benches that make up their own events")]
 mod workload;

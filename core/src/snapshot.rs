@@ -311,8 +311,8 @@ impl Collector<'_, '_> {
         })
     }
 
-    /// The steps after an instant and up to another, by time, those of one instant in no order. Those up to the first are handed to `before` as they come, so that
-    /// the past of a long life does not have to be held in memory.
+    /// The steps after an instant and up to another, by time, those of one instant in no order. Those up to the first are handed
+    /// to `before` as they come, so that the past of a long life does not have to be held in memory.
     fn steps_between(
         &mut self,
         from_exclusive: i64,
@@ -344,16 +344,16 @@ impl Collector<'_, '_> {
         if self.part.reduction != Reduction::LevelAge && !with_next {
             return self.counts(&instants, to_ms);
         }
-        let mut steps = Steps::default();
+        let mut changes = Changes::default();
         self.steps(Range::up_to_inclusive(to_ms), |_, group, fact| {
             let seen_from = instants.partition_point(|(at_ms, _)| *at_ms < fact.at_ms);
-            steps.add((seen_from, group, fact.subject, fact.value), fact.weight.sign());
+            changes.add((seen_from, group, fact.subject, fact.value), fact.weight.sign());
         })?;
-        let mut steps = steps.by_instant().into_iter().peekable();
+        let mut changes = changes.by_instant().into_iter().peekable();
         let mut level = Level::default();
         let mut aged = 0;
         for (number, (at_ms, bucket)) in instants.into_iter().enumerate() {
-            while let Some(((_, group, subject, value), count)) = steps.next_if(|((from, ..), _)| *from <= number) {
+            while let Some(((_, group, subject, value), count)) = changes.next_if(|((from, ..), _)| *from <= number) {
                 level.step((group, subject, value), count);
             }
             for (group, count) in level.counts.iter().filter(|(_, count)| **count != 0) {
@@ -516,38 +516,38 @@ type Change = ((usize, u32, SubjectNumber, i64), i64);
 
 /// Changes of levels. What begins and ends between two instants is not held: most of what there ever was.
 #[derive(Debug, Default)]
-struct Steps {
-    changes: Vec<Change>,
+struct Changes {
+    list: Vec<Change>,
     /// At how many they are netted.
     most: usize,
 }
 
-impl Steps {
+impl Changes {
     const AT_FIRST: usize = 1 << 14;
 
     fn add(&mut self, key: (usize, u32, SubjectNumber, i64), change: i64) {
-        self.changes.push((key, change));
-        if self.changes.len() >= self.most.max(Self::AT_FIRST) {
+        self.list.push((key, change));
+        if self.list.len() >= self.most.max(Self::AT_FIRST) {
             self.net();
-            self.most = self.changes.len() * 2;
+            self.most = self.list.len() * 2;
         }
     }
 
     fn net(&mut self) {
-        self.changes.sort_unstable();
-        self.changes.dedup_by(|(key, change), (known, sum)| {
+        self.list.sort_unstable();
+        self.list.dedup_by(|(key, change), (known, sum)| {
             let is_same = key == known;
             if is_same {
                 *sum += *change;
             }
             is_same
         });
-        self.changes.retain(|(_, change)| *change != 0);
+        self.list.retain(|(_, change)| *change != 0);
     }
 
     fn by_instant(mut self) -> Vec<Change> {
         self.net();
-        self.changes
+        self.list
     }
 }
 

@@ -170,9 +170,11 @@ pub struct Timeline {
 struct Large {
     /// What has been taken back; the events may be here, not yet here or never come.
     retracted: HashSet<EventId, RandomState>,
-    /// Once there are many: the ids here with their weeks, and the events, week by week.
-    index: HashMap<EventId, i64, RandomState>,
+    /// Once there are many: the ids here with their weeks and places there, and the events, week by week.
+    index: HashMap<EventId, (i64, usize), RandomState>,
     weeks: BTreeMap<i64, Week>,
+    /// What the weeks take, about.
+    week_bytes: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -182,13 +184,23 @@ struct Week {
     is_unsaved: bool,
 }
 
+impl Week {
+    /// What one takes beside its events, about.
+    const BESIDE: usize = 100;
+}
+
 impl Large {
     fn push(&mut self, event: &Event) {
         let number = week_of(event.time);
-        let week = self.weeks.entry(number).or_default();
+        let week = self.weeks.entry(number).or_insert_with(|| {
+            self.week_bytes += Week::BESIDE;
+            Week::default()
+        });
+        let (place, before) = (week.events.0.len(), week.events.0.capacity());
         week.events.push(event);
         week.is_unsaved = true;
-        self.index.insert(event.id.clone(), number);
+        self.week_bytes += week.events.0.capacity() - before;
+        self.index.insert(event.id.clone(), (number, place));
     }
 }
 
@@ -238,12 +250,12 @@ impl Timeline {
     }
 
     fn find(&self, id: &EventId) -> Option<Event> {
-        let events = match &self.large {
-            Some(large) if !large.weeks.is_empty() => &large.weeks.get(large.index.get(id)?)?.events,
-            _ => &self.few,
-        };
+        if let Some(large) = self.large.as_ref().filter(|large| !large.weeks.is_empty()) {
+            let (week, place) = large.index.get(id)?;
+            return Some(event(split(large.weeks.get(week)?.events.0.get(*place..)?)?.0));
+        }
         let has_id = |bytes: &&[u8]| parts(bytes).is_some_and(|(_, known, _)| known == id.id.as_bytes());
-        events.iter().filter(has_id).map(event).find(|event| event.id == *id)
+        self.few.iter().filter(has_id).map(event).find(|event| event.id == *id)
     }
 
     fn is_retracted(&self, id: &EventId) -> bool {
@@ -294,14 +306,16 @@ impl Timeline {
         let mut timeline = Self { few: Packed(few.to_vec()), ..Self::default() };
         if !weeks.is_empty() {
             let as_kept = |(number, events)| (number, Week { events: Packed(events), is_unsaved: false });
-            let weeks = weeks.into_iter().map(as_kept).collect();
-            timeline.large = Some(Box::new(Large { weeks, ..Large::default() }));
+            let weeks: BTreeMap<i64, Week> = weeks.into_iter().map(as_kept).collect();
+            let week_bytes = weeks.values().map(|week| week.events.0.capacity() + Week::BESIDE).sum();
+            timeline.large = Some(Box::new(Large { weeks, week_bytes, ..Large::default() }));
         }
         let (mut count, mut seen, mut last) = (0, 0, None);
         let (mut retracted, mut index) = (HashSet::default(), HashMap::default());
         for part in timeline.parts() {
             let mut rest = part;
             while !rest.is_empty() {
+                let place = part.len() - rest.len();
                 let (bytes, after) = split(rest).ok_or_else(|| Unreadable("an event is cut off".to_owned()))?;
                 rest = after;
                 let event = read(bytes)?;
@@ -312,7 +326,7 @@ impl Timeline {
                     retracted.insert(target.clone());
                 }
                 if timeline.large.is_some() {
-                    index.insert(event.id, week_of(event.time));
+                    index.insert(event.id, (week_of(event.time), place));
                 }
             }
         }
@@ -344,12 +358,11 @@ impl Timeline {
 
     /// About how much memory the events take.
     pub(crate) fn bytes(&self) -> usize {
-        const WEEK: usize = 100;
         let large = |large: &Large| {
             size_of::<Large>()
                 + large.retracted.capacity() * size_of::<EventId>()
-                + large.index.capacity() * size_of::<(EventId, i64)>()
-                + large.weeks.values().map(|week| week.events.0.capacity() + WEEK).sum::<usize>()
+                + large.index.capacity() * size_of::<(EventId, (i64, usize))>()
+                + large.week_bytes
         };
         self.few.0.capacity() + self.large.as_ref().map_or(0, |it| large(it))
     }
@@ -471,8 +484,12 @@ mod tests {
             let again = Timeline::restored(few, weeks).expect("it was just written");
             assert_eq!(in_order(again.active().iter(), &names), in_order(timeline.active().iter(), &names));
             assert_eq!((again.len(), again.last(), again.seen), (timeline.len(), timeline.last(), timeline.seen));
-            for known in again.active() {
+            let mut again = again;
+            for mut known in timeline.active() {
                 assert_eq!(timeline.add(&known, &names), Added::Duplicate);
+                assert_eq!(again.add(&known, &names), Added::Duplicate);
+                known.sequence = Some(1_000);
+                assert_eq!(again.add(&known, &names), Added::Conflict);
             }
         }
         let event = message(&names, "cut off", 1, None);

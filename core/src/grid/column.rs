@@ -41,7 +41,7 @@ const SMALL: u64 = 1 << 40;
 /// The epoch stands at the end.
 const ANY_EPOCH: u16 = 31;
 
-/// What the next fact of a column is told apart from.
+/// The fact before, as far as the next one is written by its difference to it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Last {
     epoch: u64,
@@ -103,15 +103,14 @@ impl Packed {
         head |= packed.number(fact.series.0) << SERIES;
         head |= packed.number(zigzag(subject)) << SUBJECT;
         let (value, since) = (zigzag_long(fact.value), zigzag_long(fact.at_ms.wrapping_sub(fact.value)));
-        head |= VALUE_MASK
-            & if value < SMALL {
-                packed.value(value, 0)
-            } else if since < SMALL {
-                packed.value(since, SINCE_VALUE)
-            } else {
-                packed.long(fact.value.cast_unsigned());
-                ANY_VALUE << VALUE
-            };
+        head |= if value < SMALL {
+            packed.value(value, 0)
+        } else if since < SMALL {
+            packed.value(since, SINCE_VALUE)
+        } else {
+            packed.long(fact.value.cast_unsigned());
+            ANY_VALUE << VALUE
+        };
         match u16::try_from(epoch.wrapping_sub(last.epoch)) {
             Ok(above) if above < ANY_EPOCH => head |= above << EPOCH,
             _ => {
@@ -129,14 +128,14 @@ impl Packed {
         self.bytes[self.count..self.count + 4].copy_from_slice(&number.to_le_bytes());
         let less_one = (u32::BITS - 1 - (number | 1).leading_zeros()) / 8;
         self.count += less_one as usize + 1;
-        u16::try_from(less_one).unwrap_or_default()
+        u16::try_from(less_one).expect("at most three")
     }
 
     /// Writes a value in as many bytes as it needs, none for 0; its part of the head.
     #[inline]
     fn value(&mut self, value: u64, kind: u16) -> u16 {
         self.bytes[self.count..self.count + 8].copy_from_slice(&value.to_le_bytes());
-        let bytes = u16::try_from((u64::BITS - value.leading_zeros()).div_ceil(8)).unwrap_or_default();
+        let bytes = u16::try_from((u64::BITS - value.leading_zeros()).div_ceil(8)).expect("at most eight");
         // The time to a value is never written in no bytes: that says that there is none.
         let bytes = if kind == SINCE_VALUE { bytes.max(1) } else { bytes };
         self.count += usize::from(bytes);
@@ -148,8 +147,6 @@ impl Packed {
         self.count += 8;
     }
 }
-
-const VALUE_MASK: u16 = 15 << VALUE;
 
 /// Facts still to be read.
 struct Written<'a> {
@@ -309,6 +306,7 @@ pub(super) struct Writer {
     ends: Vec<End>,
 }
 
+/// More than there are columns.
 const NONE: u16 = u16::MAX;
 
 /// Where a column ends.

@@ -26,7 +26,7 @@ pub(super) struct Whose<'a> {
 }
 
 /// Where a subject is among those in memory; another may be there once it has been given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
 /// The subjects of a tenant, each kind by the hash of its id; the ids stand with the subjects.
