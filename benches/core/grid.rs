@@ -87,7 +87,7 @@ fn record_all(recorder: &mut Recorder, tenant: Symbol, facts: &[Fact]) {
     let subject = recorder.add_subject("c1".into());
     for block in facts.chunks(EACH) {
         for fact in block {
-            recorder.record(tenant, subject, fact);
+            recorder.record(tenant, subject, std::slice::from_ref(fact));
         }
         recorder.publish();
     }

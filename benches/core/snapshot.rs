@@ -78,10 +78,10 @@ fn recorded(tenant: Symbol, facts: &[Fact], corrected_each: usize) -> Reader {
     let subjects: Vec<_> = (0..1_000).map(|n| recorder.add_subject(format!("c{n}").into())).collect();
     for (number, fact) in (1..).zip(facts) {
         let subject = subjects[number % subjects.len()];
-        recorder.record(tenant, subject, fact);
+        recorder.record(tenant, subject, std::slice::from_ref(fact));
         if corrected_each > 0 && number % corrected_each == 0 {
-            recorder.record(tenant, subject, &fact.inverse());
-            recorder.record(tenant, subject, fact);
+            recorder.record(tenant, subject, &[fact.inverse()]);
+            recorder.record(tenant, subject, std::slice::from_ref(fact));
         }
         if number % 1_000 == 0 {
             recorder.publish();

@@ -249,6 +249,9 @@ impl Holding {
 /// What leads from the facts `old` to the facts `new`: nothing of what they share, sorted, pairs cancelled.
 #[must_use]
 pub fn difference(old: &[Fact], new: &[Fact]) -> Vec<Fact> {
+    // What was folded from the same events up to a late one begins alike.
+    let alike = old.iter().zip(new).take_while(|(old, new)| old == new).count();
+    let (old, new) = (&old[alike..], &new[alike..]);
     if let ([], [_]) = (old, new) {
         return new.to_vec();
     }

@@ -413,30 +413,37 @@ impl Recorder {
         self.next_chunk = self.next_chunk.max(next_chunk);
     }
 
-    /// Records a fact. Readers see it after [`Self::publish`].
-    pub fn record(&mut self, tenant: Symbol, subject: SubjectNumber, fact: &Fact) {
-        let at_ms = fact.at.millis();
-        let number = at_ms.div_euclid(DAY_MS);
-        let day = self.days.of(tenant, number);
-        if !day.is_unsaved {
-            day.is_unsaved = true;
-            self.unsaved.push((tenant, number));
+    /// Records facts about a subject. Readers see them after [`Self::publish`].
+    pub fn record(&mut self, tenant: Symbol, subject: SubjectNumber, facts: &[Fact]) {
+        let mut rest = facts;
+        while let [first, ..] = rest {
+            let number = first.at.millis().div_euclid(DAY_MS);
+            let day_ms = number * DAY_MS;
+            let is_then = |fact: &Fact| (day_ms..day_ms + DAY_MS).contains(&fact.at.millis());
+            let (facts, after) = rest.split_at(rest.iter().take_while(|fact| is_then(fact)).count());
+            rest = after;
+            let day = self.days.of(tenant, number);
+            if !day.is_unsaved {
+                day.is_unsaved = true;
+                self.unsaved.push((tenant, number));
+            }
+            day.last_epoch = self.epoch;
+            day.fresh += facts.len();
+            let mut grown = 0;
+            let columns = day.columns.get_or_insert_with(|| {
+                day.visible = None;
+                grown += Writer::MEMORY;
+                self.changed.insert(tenant);
+                Writer::new()
+            });
+            for &Fact { measure, anchor, clock, at, series, value, weight } in facts {
+                let column = ColumnKey { measure, anchor, clock }.number();
+                let fact = StoredFact { at_ms: at.millis(), series, subject, value, weight };
+                grown += columns.push(column, &fact, day_ms, self.epoch);
+            }
+            day.bytes += grown;
+            self.bytes += grown;
         }
-        day.last_epoch = self.epoch;
-        day.fresh += 1;
-        let columns = day.columns.get_or_insert_with(|| {
-            day.visible = None;
-            day.bytes += Writer::MEMORY;
-            self.bytes += Writer::MEMORY;
-            self.changed.insert(tenant);
-            Writer::new()
-        });
-        let column = ColumnKey { measure: fact.measure, anchor: fact.anchor, clock: fact.clock }.number();
-        let (series, value, weight) = (fact.series, fact.value, fact.weight);
-        let fact = StoredFact { at_ms, series, subject, value, weight };
-        let grown = columns.push(column, &fact, number * DAY_MS, self.epoch);
-        day.bytes += grown;
-        self.bytes += grown;
     }
 
     /// Shows readers everything recorded so far, at once.
@@ -803,12 +810,11 @@ mod tests {
         let tenant = names.symbol("t");
         let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
         let subject = recorder.add_subject("c1".into());
-        recorder.record(tenant, subject, &fact(&names, 5, 10));
+        recorder.record(tenant, subject, &[fact(&names, 5, 10)]);
         assert_eq!(values(&reader.view(), tenant, ALL), []);
         recorder.publish();
         let early = reader.view();
-        recorder.record(tenant, subject, &fact(&names, 5, 10).inverse());
-        recorder.record(tenant, subject, &fact(&names, 5, 20));
+        recorder.record(tenant, subject, &[fact(&names, 5, 10).inverse(), fact(&names, 5, 20)]);
         recorder.publish();
         assert_eq!(values(&early, tenant, ALL), [10]);
         assert_eq!(values(&reader.view(), tenant, ALL), [20]);
@@ -823,7 +829,7 @@ mod tests {
         let subject = recorder.add_subject("c1".into());
         let instants = [-DAY_MS - 1, -1, 0, HOUR_MS - 1, HOUR_MS, DAY_MS - 1, DAY_MS, 400 * DAY_MS];
         for (at_ms, value) in instants.into_iter().zip(0i64..).collect::<Vec<_>>().into_iter().rev() {
-            recorder.record(tenant, subject, &fact(&names, at_ms, value));
+            recorder.record(tenant, subject, &[fact(&names, at_ms, value)]);
         }
         recorder.publish();
         for (from, to) in [(0, 8), (1, 4), (2, 3), (4, 7), (5, 5)] {
@@ -855,7 +861,8 @@ mod tests {
                 })
                 .collect();
             for block in 0..2_000 {
-                (0..10).for_each(|n| recorder.record(tenant, subject, &fact(&names, block % 7, n)));
+                let facts: Vec<Fact> = (0..10).map(|n| fact(&names, block % 7, n)).collect();
+                recorder.record(tenant, subject, &facts);
                 recorder.publish();
             }
             for reader in readers {
@@ -872,7 +879,7 @@ mod tests {
         let subject = recorder.add_subject("c1".into());
         let mut grown = recorder.bytes();
         for n in 0..10_000 {
-            recorder.record(tenant, subject, &fact(&names, n * 8_000, n));
+            recorder.record(tenant, subject, &[fact(&names, n * 8_000, n)]);
             assert!(recorder.bytes() >= grown);
             grown = recorder.bytes();
         }

@@ -425,9 +425,8 @@ impl Partition {
             for number in self.residents.others(self.place.number, &*self.archive, tenant_name, kind)? {
                 let rules = (&*self.names, &tenant.rules);
                 let subject = Subject::load(&*self.archive, self.place.number, number, kind, rules)?;
-                for fact in subject.under_other_rules(&self.names, &tenant.rules, &new) {
-                    self.timers.record(tenant_name, number, fact, &mut self.recorder);
-                }
+                let facts = subject.under_other_rules(&self.names, &tenant.rules, &new);
+                self.timers.record(tenant_name, number, &facts, &mut self.recorder);
             }
         }
         let had_calendars = tenant.rules.has_calendars();
@@ -438,7 +437,7 @@ impl Partition {
             let series = facts.series(&DimensionValues::default());
             let fact = facts.state(Measure::BusinessHours, Timestamp::MIN, series, 0);
             let fact = if had_calendars { fact.inverse() } else { fact };
-            self.recorder.record(tenant_name, itself, &fact);
+            self.recorder.record(tenant_name, itself, &[fact]);
         }
         Ok(())
     }
@@ -464,9 +463,7 @@ impl Partition {
         let mut facts = Facts::reusing(std::mem::take(&mut self.facts), &self.names, &tenant.rules);
         change(subject, &mut facts);
         self.facts = facts.into_list();
-        for fact in &self.facts {
-            self.timers.record(*tenant_name, *number, *fact, &mut self.recorder);
-        }
+        self.timers.record(*tenant_name, *number, &self.facts, &mut self.recorder);
         if was_settled && subject.is_unsettled() {
             unsettled.0.push(place);
         }
@@ -485,9 +482,8 @@ impl Partition {
                     continue;
                 };
                 let Some(tenant) = self.tenants.get(tenant_name) else { continue };
-                for fact in subject.settle(&self.names, &tenant.rules) {
-                    self.timers.record(*tenant_name, *number, fact, &mut self.recorder);
-                }
+                let facts = subject.settle(&self.names, &tenant.rules);
+                self.timers.record(*tenant_name, *number, &facts, &mut self.recorder);
                 for (to, messages) in subject.outgoing(&self.names) {
                     let conversation = SubjectRef { kind: SubjectKind::Conversation, id: &to };
                     let partition = route(self.names.text(*tenant_name), conversation, self.place.of);

@@ -26,7 +26,7 @@ const WORD: usize = size_of::<u64>();
 
 /// The head of a fact, from the lowest bit: its weight; of its instant, series and subject how many bytes they take, less one;
 /// how its value is written; by how much its epoch is above that of the fact before.
-const MINUS: u16 = 1;
+const MINUS: u64 = 1;
 const INSTANT: u32 = 1;
 const SERIES: u32 = 3;
 const SUBJECT: u32 = 5;
@@ -34,12 +34,12 @@ const VALUE: u32 = 7;
 const EPOCH: u32 = 11;
 /// A value that is none takes no bytes; a small one up to five, and so does the time from a value to the fact's instant, as many
 /// values are instants themselves; any other takes eight.
-const SINCE_VALUE: u16 = 5;
-const ANY_VALUE: u16 = 11;
+const SINCE_VALUE: u64 = 5;
+const ANY_VALUE: u64 = 11;
 /// Numbers below this take five bytes.
 const SMALL: u64 = 1 << 40;
 /// The epoch stands at the end.
-const ANY_EPOCH: u16 = 31;
+const ANY_EPOCH: u64 = 31;
 
 /// The fact before, as far as the next one is written by its difference to it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,51 +95,54 @@ struct Packed {
 }
 
 impl Packed {
-    fn new(fact: &StoredFact, instant: u32, epoch: u64, last: Last) -> Self {
-        let mut packed = Self { bytes: [0; WORDS * WORD], count: 2 };
-        let mut head = if fact.weight == Weight::Minus { MINUS } else { 0 };
+    const fn new() -> Self {
+        Self { bytes: [0; WORDS * WORD], count: 2 }
+    }
+
+    #[inline]
+    fn write(&mut self, fact: &StoredFact, instant: u32, epoch: u64, last: Last) {
+        let mut head = u64::from(fact.weight == Weight::Minus) * MINUS;
         let subject = fact.subject.0.wrapping_sub(last.subject).cast_signed();
-        head |= packed.number(zigzag(instant.wrapping_sub(last.instant).cast_signed())) << INSTANT;
-        head |= packed.number(fact.series.0) << SERIES;
-        head |= packed.number(zigzag(subject)) << SUBJECT;
+        head |= self.number(zigzag(instant.wrapping_sub(last.instant).cast_signed())) << INSTANT;
+        head |= self.number(fact.series.0) << SERIES;
+        head |= self.number(zigzag(subject)) << SUBJECT;
         let (value, since) = (zigzag_long(fact.value), zigzag_long(fact.at_ms.wrapping_sub(fact.value)));
         head |= if value < SMALL {
-            packed.value(value, 0)
+            self.value(value, 0) << VALUE
         } else if since < SMALL {
-            packed.value(since, SINCE_VALUE)
+            // The time to a value is never written in no bytes: that says that there is none.
+            (SINCE_VALUE + self.value(since, 1)) << VALUE
         } else {
-            packed.long(fact.value.cast_unsigned());
+            self.long(fact.value.cast_unsigned());
             ANY_VALUE << VALUE
         };
-        match u16::try_from(epoch.wrapping_sub(last.epoch)) {
-            Ok(above) if above < ANY_EPOCH => head |= above << EPOCH,
-            _ => {
-                head |= ANY_EPOCH << EPOCH;
-                packed.long(epoch);
-            }
+        let above = epoch.wrapping_sub(last.epoch);
+        if above < ANY_EPOCH {
+            head |= above << EPOCH;
+        } else {
+            head |= ANY_EPOCH << EPOCH;
+            self.long(epoch);
         }
-        packed.bytes[..2].copy_from_slice(&head.to_le_bytes());
-        packed
+        let [low, high, ..] = head.to_le_bytes();
+        (self.bytes[0], self.bytes[1]) = (low, high);
     }
 
     /// Writes a number; how many bytes it takes, less one.
     #[inline]
-    fn number(&mut self, number: u32) -> u16 {
+    fn number(&mut self, number: u32) -> u64 {
         self.bytes[self.count..self.count + 4].copy_from_slice(&number.to_le_bytes());
-        let less_one = (u32::BITS - 1 - (number | 1).leading_zeros()) / 8;
+        let less_one = (number | 1).ilog2() / 8;
         self.count += less_one as usize + 1;
-        u16::try_from(less_one).expect("at most three")
+        less_one.into()
     }
 
-    /// Writes a value in as many bytes as it needs, none for 0; its part of the head.
+    /// Writes a small value; how many bytes it takes.
     #[inline]
-    fn value(&mut self, value: u64, kind: u16) -> u16 {
+    fn value(&mut self, value: u64, at_least: u32) -> u64 {
         self.bytes[self.count..self.count + 8].copy_from_slice(&value.to_le_bytes());
-        let bytes = u16::try_from((u64::BITS - value.leading_zeros()).div_ceil(8)).expect("at most eight");
-        // The time to a value is never written in no bytes: that says that there is none.
-        let bytes = if kind == SINCE_VALUE { bytes.max(1) } else { bytes };
-        self.count += usize::from(bytes);
-        (kind + bytes) << VALUE
+        let bytes = (u64::BITS - value.leading_zeros()).div_ceil(8).max(at_least);
+        self.count += bytes as usize;
+        bytes.into()
     }
 
     fn long(&mut self, number: u64) {
@@ -179,19 +182,19 @@ impl Written<'_> {
         let series = SeriesId(self.short(head, SERIES));
         last.subject = last.subject.wrapping_add_signed(unzigzag(self.short(head, SUBJECT)));
         let at_ms = day_ms + i64::from(last.instant);
-        let kind = (head >> VALUE & 15) as usize;
-        let value = if kind <= SINCE_VALUE.into() {
-            unzigzag_long(self.number(kind))
-        } else if kind < ANY_VALUE.into() {
-            at_ms.wrapping_sub(unzigzag_long(self.number(kind - usize::from(SINCE_VALUE))))
+        let kind = head >> VALUE & 15;
+        let value = if kind <= SINCE_VALUE {
+            unzigzag_long(self.number(kind as usize))
+        } else if kind < ANY_VALUE {
+            at_ms.wrapping_sub(unzigzag_long(self.number((kind - SINCE_VALUE) as usize)))
         } else {
             self.number(WORD).cast_signed()
         };
         match head >> EPOCH {
-            any if any == ANY_EPOCH.into() => last.epoch = self.number(WORD),
+            ANY_EPOCH => last.epoch = self.number(WORD),
             above => last.epoch += above,
         }
-        let weight = if head & u64::from(MINUS) == 0 { Weight::Plus } else { Weight::Minus };
+        let weight = if head & MINUS == 0 { Weight::Plus } else { Weight::Minus };
         (last.epoch, StoredFact { at_ms, series, subject: SubjectNumber(last.subject), value, weight })
     }
 }
@@ -333,7 +336,8 @@ impl End {
 
     /// Writes a fact where there is room.
     fn push(&mut self, fact: &StoredFact, instant: u32, epoch: u64) -> bool {
-        let packed = Packed::new(fact, instant, epoch, self.last);
+        let mut packed = Packed::new();
+        packed.write(fact, instant, epoch, self.last);
         let used = self.used as usize;
         let (first, shift) = (used / WORD, used % WORD * 8);
         let end = used + packed.count;

@@ -59,12 +59,25 @@ impl Timers {
         (self.count + self.changed.len()) * 2 * size_of::<(Waiting, i64)>()
     }
 
-    /// Records a fact, now or when its instant has come.
-    pub(super) fn record(&mut self, tenant: Symbol, subject: SubjectNumber, fact: Fact, recorder: &mut Recorder) {
-        if !fact.measure.is_timed() || fact.at <= self.fired_until {
-            recorder.record(tenant, subject, &fact);
-            return;
+    /// Records facts about a subject, each now or when its instant has come.
+    pub(super) fn record(&mut self, tenant: Symbol, subject: SubjectNumber, facts: &[Fact], recorder: &mut Recorder) {
+        let mut rest = facts;
+        while !rest.is_empty() {
+            let (now, after) = rest.split_at(rest.iter().take_while(|fact| !self.has_to_wait(fact)).count());
+            recorder.record(tenant, subject, now);
+            rest = after;
+            if let [waiting, after @ ..] = rest {
+                self.wait(tenant, subject, *waiting);
+                rest = after;
+            }
         }
+    }
+
+    fn has_to_wait(&self, fact: &Fact) -> bool {
+        fact.measure.is_timed() && fact.at > self.fired_until
+    }
+
+    fn wait(&mut self, tenant: Symbol, subject: SubjectNumber, fact: Fact) {
         let due = self.waiting.entry(fact.at).or_default();
         let waiting = (tenant, subject, Fact { weight: Weight::Plus, ..fact });
         let before = due.len();
@@ -91,7 +104,7 @@ impl Timers {
                 self.changed.insert(waiting);
                 let (tenant, subject, fact) = waiting;
                 let fact = if count < 0 { fact.inverse() } else { fact };
-                (0..count.unsigned_abs()).for_each(|_| recorder.record(tenant, subject, &fact));
+                (0..count.unsigned_abs()).for_each(|_| recorder.record(tenant, subject, &[fact]));
             }
         }
         any

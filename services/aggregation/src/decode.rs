@@ -18,7 +18,7 @@ use deskpulse_proto::v1;
 use prost::Message;
 
 pub(crate) use config::change;
-use wire::{Field as _, Input};
+use wire::{Field as _, Input, Key};
 
 pub use wire::Malformed;
 
@@ -39,6 +39,11 @@ pub struct DecodedBlock {
 /// About how many bytes an event has.
 const EVENT_BYTES: usize = 80;
 
+/// The fields of an `EventBlock`.
+const EVENT: Key = Key::of::<wire::Event>(1);
+const MENTION: Key = Key::of::<wire::Event>(2);
+const CONFIG: u32 = 3;
+
 /// Decodes the bytes of an `EventBlock`.
 pub fn block(bytes: &[u8], names: &Names) -> Result<DecodedBlock, Malformed> {
     let mut decoded = DecodedBlock::default();
@@ -48,27 +53,29 @@ pub fn block(bytes: &[u8], names: &Names) -> Result<DecodedBlock, Malformed> {
     let mut configs = Vec::new();
     let mut recent = Recent { names, tenant: None, source: None };
     let mut input = Input::new(bytes);
-    loop {
+    while !input.is_empty() {
         let before = input.rest();
-        let Some(key) = input.key()? else { break };
-        match key.tag {
-            1 => {
+        match input.key()? {
+            key if key == EVENT => {
                 let mut event = wire::Event::default();
-                event.merge(key, &mut input)?;
-                if let Some(arrival) = arrival(event, &mut recent) {
+                event.merge(&mut input)?;
+                if let Some(arrival) = arrival(&event, &mut recent) {
                     decoded.indices.push(decoded.events);
                     decoded.block.arrivals.push(arrival);
                 }
                 decoded.events += 1;
             }
-            2 => {
+            key if key == MENTION => {
                 let mut event = wire::Event::default();
-                event.merge(key, &mut input)?;
+                event.merge(&mut input)?;
                 decoded.block.mentions.extend(mention(&event, &mut recent));
             }
-            _ => {
+            key if [EVENT.tag(), MENTION.tag()].contains(&key.tag()) => {
+                return Err(Malformed::WireType { tag: key.tag() });
+            }
+            key => {
                 input.skip(key)?;
-                if key.tag == 3 {
+                if key.tag() == CONFIG {
                     let length = before.len() - input.rest().len();
                     configs.extend_from_slice(before.get(..length).unwrap_or_default());
                 }
@@ -115,13 +122,13 @@ struct Identity<'a> {
 type Decoded<'a> = (SubjectKind, &'a str, Payload);
 
 /// Decodes an event. `None` for a type this version has no meaning for.
-fn arrival(event: wire::Event, recent: &mut Recent) -> Option<Arrival> {
+fn arrival(event: &wire::Event, recent: &mut Recent) -> Option<Arrival> {
     let names = recent.names;
     let source = symbol_after(&mut recent.source, event.source, names);
     let time = event.time.as_ref().map_or(Timestamp::MIN, instant);
     let attributes = attributes(&event.attributes.0, names);
     let identity = Identity { source: event.source, id: event.id, time };
-    let (kind, subject, payload) = payload(event.payload?, identity, source, names)?;
+    let (kind, subject, payload) = payload(event.payload.as_ref()?, identity, source, names)?;
     Some(Arrival {
         tenant: symbol_after(&mut recent.tenant, event.tenant, names),
         kind,
@@ -175,31 +182,31 @@ fn known<E: TryFrom<i32> + Default>(number: i32) -> E {
     E::try_from(number).unwrap_or_default()
 }
 
-fn payload<'a>(payload: wire::Payload<'a>, event: Identity, source: Symbol, names: &Names) -> Option<Decoded<'a>> {
+fn payload<'a>(payload: &wire::Payload<'a>, event: Identity, source: Symbol, names: &Names) -> Option<Decoded<'a>> {
     use wire::Payload as Wire;
     let of_conversation = |(conversation, payload)| (SubjectKind::Conversation, conversation, payload);
     Some(match payload {
-        Wire::ConversationOpened(opened) => of_conversation(conversation::opened(&opened, names)),
-        Wire::ConversationStatusChanged(changed) => of_conversation(conversation::status_changed(&changed, names)?),
-        Wire::ConversationAssigned(assigned) => of_conversation(conversation::assigned(&assigned, names)?),
-        Wire::ConversationUpdated(updated) => of_conversation(conversation::updated(&updated, names)),
-        Wire::MessageCreated(message) => of_conversation(conversation::message(&message, names)),
-        Wire::MessageSentimentScored(scored) => of_conversation(conversation::scored(&scored)?),
-        Wire::LegStateChanged(changed) => of_conversation(conversation::leg(&changed, names)?),
-        Wire::AgentStateChanged(changed) => others::agent_state_changed(&changed, names)?,
-        Wire::AgentScheduleSet(set) => others::schedule_set(&set)?,
-        Wire::AgentEmploymentChanged(changed) => others::employment_changed(&changed)?,
-        Wire::SurveySent(sent) => others::survey_sent(&sent, event, names)?,
-        Wire::SurveyAnswered(answered) => others::survey_answered(&answered, event, names)?,
-        Wire::ReviewPosted(review) => others::review_posted(&review, event, names)?,
-        Wire::TaskStatusChanged(changed) => others::task_changed(&changed, names)?,
-        Wire::CustomerLifecycle(lifecycle) => others::lifecycle(&lifecycle, event, names)?,
-        Wire::SelfserviceEnded(ended) => others::session_ended(&ended),
-        Wire::CostRecorded(recorded) => others::cost(&recorded, names)?,
+        Wire::ConversationOpened(opened) => of_conversation(conversation::opened(opened, names)),
+        Wire::ConversationStatusChanged(changed) => of_conversation(conversation::status_changed(changed, names)?),
+        Wire::ConversationAssigned(assigned) => of_conversation(conversation::assigned(assigned, names)?),
+        Wire::ConversationUpdated(updated) => of_conversation(conversation::updated(updated, names)),
+        Wire::MessageCreated(message) => of_conversation(conversation::message(message, names)),
+        Wire::MessageSentimentScored(scored) => of_conversation(conversation::scored(scored)?),
+        Wire::LegStateChanged(changed) => of_conversation(conversation::leg(changed, names)?),
+        Wire::AgentStateChanged(changed) => others::agent_state_changed(changed, names)?,
+        Wire::AgentScheduleSet(set) => others::schedule_set(set)?,
+        Wire::AgentEmploymentChanged(changed) => others::employment_changed(changed)?,
+        Wire::SurveySent(sent) => others::survey_sent(sent, event, names)?,
+        Wire::SurveyAnswered(answered) => others::survey_answered(answered, event, names)?,
+        Wire::ReviewPosted(review) => others::review_posted(review, event, names)?,
+        Wire::TaskStatusChanged(changed) => others::task_changed(changed, names)?,
+        Wire::CustomerLifecycle(lifecycle) => others::lifecycle(lifecycle, event, names)?,
+        Wire::SelfserviceEnded(ended) => others::session_ended(ended),
+        Wire::CostRecorded(recorded) => others::cost(recorded, names)?,
         Wire::EventRetracted(retracted) => {
             let same = retracted.retracted_source == event.source;
             let source = if same { source } else { names.symbol(retracted.retracted_source) };
-            let (kind, subject) = subject_of(&retracted.subject?.kind?);
+            let (kind, subject) = subject_of(retracted.subject.as_ref()?.kind.as_ref()?);
             (kind, subject, Payload::Retracted(Box::new(EventId { source, id: retracted.retracted_id.into() })))
         }
     })

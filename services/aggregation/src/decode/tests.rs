@@ -14,7 +14,7 @@ use soup::Soup;
 fn reference(bytes: &[u8], names: &Names) -> Option<DecodedBlock> {
     let v1::EventBlock { events, mentions, config } = v1::EventBlock::decode(bytes).ok()?;
     let mut recent = Recent { names, tenant: None, source: None };
-    let arrivals: Vec<_> = events.iter().map(|event| arrival(lent::event(event), &mut recent)).collect();
+    let arrivals: Vec<_> = events.iter().map(|event| arrival(&lent::event(event), &mut recent)).collect();
     let mut decoded = DecodedBlock {
         events: u32::try_from(events.len()).expect("few"),
         indices: (0..).zip(&arrivals).filter_map(|(index, arrival)| arrival.as_ref().map(|_| index)).collect(),

@@ -5,7 +5,7 @@
 
 mod messages;
 
-use std::str::Utf8Error;
+use bstr::ByteSlice as _;
 
 pub(super) use messages::*;
 
@@ -38,7 +38,7 @@ pub enum Malformed {
     Depth,
     /// A text is not UTF-8.
     #[error("a text is not UTF-8")]
-    Text(#[from] Utf8Error),
+    Text,
     /// The change of configuration in the block.
     #[error("the change of configuration cannot be decoded")]
     Config(#[source] prost::DecodeError),
@@ -46,7 +46,7 @@ pub enum Malformed {
 
 /// How the value of a field is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WireType {
+pub(super) enum WireType {
     Varint,
     SixtyFourBit,
     LengthDelimited,
@@ -55,21 +55,32 @@ enum WireType {
     ThirtyTwoBit,
 }
 
-/// A field's number and how its value is written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Key {
-    pub(super) tag: u32,
-    wire_type: WireType,
-}
+/// A field's number and how its value is written, in one number as on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key(u32);
 
 impl Key {
-    /// The key as if a text or a message followed, whatever it says.
-    fn delimited(self) -> Self {
-        Self { wire_type: WireType::LengthDelimited, ..self }
+    /// The key that a field of a message has.
+    pub(super) const fn of<'a, F: Field<'a>>(tag: u32) -> Self {
+        Self(tag << 3 | F::WIRE_TYPE as u32)
     }
 
-    fn expect(self, wire_type: WireType) -> Result<(), Malformed> {
-        if self.wire_type == wire_type { Ok(()) } else { Err(Malformed::WireType { tag: self.tag }) }
+    /// The number of the field. A key that no field can have may be refused by [`Self::wire_type`] only.
+    pub(super) fn tag(self) -> u32 {
+        self.0 >> 3
+    }
+
+    fn wire_type(self) -> Result<WireType, Malformed> {
+        match (self.tag(), self.0 & 7) {
+            (0, _) => Err(Malformed::Key(self.0.into())),
+            (_, 0) => Ok(WireType::Varint),
+            (_, 1) => Ok(WireType::SixtyFourBit),
+            (_, 2) => Ok(WireType::LengthDelimited),
+            (_, 3) => Ok(WireType::StartGroup),
+            (_, 4) => Ok(WireType::EndGroup),
+            (_, 5) => Ok(WireType::ThirtyTwoBit),
+            _ => Err(Malformed::Key(self.0.into())),
+        }
     }
 }
 
@@ -91,27 +102,15 @@ impl<'a> Input<'a> {
         self.bytes
     }
 
-    /// The key of the next field; `None` at the end.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The key of the next field. It is one that a field can have if it is [that of a field](Key::of), or can be [skipped](Self::skip).
     #[inline]
-    pub(super) fn key(&mut self) -> Result<Option<Key>, Malformed> {
-        if self.bytes.is_empty() {
-            return Ok(None);
-        }
+    pub(super) fn key(&mut self) -> Result<Key, Malformed> {
         let key = self.varint()?;
-        let Ok(key) = u32::try_from(key) else { return Err(Malformed::Key(key)) };
-        let wire_type = match key & 7 {
-            0 => WireType::Varint,
-            1 => WireType::SixtyFourBit,
-            2 => WireType::LengthDelimited,
-            3 => WireType::StartGroup,
-            4 => WireType::EndGroup,
-            5 => WireType::ThirtyTwoBit,
-            _ => return Err(Malformed::Key(key.into())),
-        };
-        match key >> 3 {
-            0 => Err(Malformed::Key(key.into())),
-            tag => Ok(Some(Key { tag, wire_type })),
-        }
+        u32::try_from(key).map(Key).map_err(|_| Malformed::Key(key))
     }
 
     #[inline]
@@ -121,33 +120,11 @@ impl<'a> Input<'a> {
                 self.bytes = rest;
                 Ok(u64::from(*byte))
             }
-            [first, second, rest @ ..] if *second < 0x80 => {
-                self.bytes = rest;
-                Ok(u64::from(*first & 0x7f) | u64::from(*second) << 7)
-            }
             _ => self.long_varint(),
         }
     }
 
     fn long_varint(&mut self) -> Result<u64, Malformed> {
-        // Seven bits a byte, up to eight bytes at once.
-        if let Some((eight, _)) = self.bytes.split_first_chunk() {
-            let word = u64::from_le_bytes(*eight);
-            let last = (!word & 0x8080_8080_8080_8080).trailing_zeros();
-            if last < u64::BITS {
-                let word = word & (u64::MAX >> (u64::BITS - 1 - last)) & 0x7f7f_7f7f_7f7f_7f7f;
-                let word = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
-                let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x3fff_0000_3fff_0000) >> 2;
-                let word = (word & 0x0fff_ffff) | (word & 0x0fff_ffff_0000_0000) >> 4;
-                self.bytes = self.bytes.get(last as usize / 8 + 1..).unwrap_or_default();
-                return Ok(word);
-            }
-        }
-        self.any_varint()
-    }
-
-    #[cold]
-    fn any_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for (place, byte) in self.bytes.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (place * 7);
@@ -172,18 +149,16 @@ impl<'a> Input<'a> {
 
     /// The bytes of a text or a message.
     #[inline]
-    fn delimited(&mut self, key: Key) -> Result<&'a [u8], Malformed> {
-        key.expect(WireType::LengthDelimited)?;
+    fn delimited(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.varint()?;
         self.take(length)
     }
 
     /// The inside of a message.
     #[inline]
-    pub(super) fn message(&mut self, key: Key) -> Result<Self, Malformed> {
-        let depth = self.depth;
-        let bytes = self.delimited(key)?;
-        Ok(Self { bytes, depth: depth.checked_sub(1).ok_or(Malformed::Depth)? })
+    pub(super) fn message(&mut self) -> Result<Self, Malformed> {
+        let bytes = self.delimited()?;
+        Ok(Self { bytes, depth: self.depth.checked_sub(1).ok_or(Malformed::Depth)? })
     }
 
     /// Passes over a field that is not known.
@@ -194,15 +169,18 @@ impl<'a> Input<'a> {
 
     fn skip_within(&mut self, key: Key, depth: u32) -> Result<(), Malformed> {
         let deeper = depth.checked_sub(1).ok_or(Malformed::Depth)?;
-        match key.wire_type {
+        match key.wire_type()? {
             WireType::Varint => drop(self.varint()?),
             WireType::SixtyFourBit => drop(self.take(8)?),
             WireType::ThirtyTwoBit => drop(self.take(4)?),
-            WireType::LengthDelimited => drop(self.delimited(key)?),
+            WireType::LengthDelimited => drop(self.delimited()?),
             WireType::StartGroup => loop {
-                let inner = self.key()?.ok_or(Malformed::Truncated)?;
-                match inner.wire_type {
-                    WireType::EndGroup if inner.tag == key.tag => break,
+                if self.is_empty() {
+                    return Err(Malformed::Truncated);
+                }
+                let inner = self.key()?;
+                match inner.wire_type()? {
+                    WireType::EndGroup if inner.tag() == key.tag() => break,
                     WireType::EndGroup => return Err(Malformed::Group),
                     WireType::Varint
                     | WireType::SixtyFourBit
@@ -219,14 +197,25 @@ impl<'a> Input<'a> {
 
 /// What a field of a message can hold.
 pub(super) trait Field<'a>: Default {
+    /// How it is written.
+    const WIRE_TYPE: WireType;
+
     /// Takes in one more occurrence of the field.
-    fn merge(&mut self, key: Key, input: &mut Input<'a>) -> Result<(), Malformed>;
+    fn merge(&mut self, input: &mut Input<'a>) -> Result<(), Malformed>;
+
+    /// Takes in the field under another wire type.
+    #[cold]
+    fn merge_otherwise(&mut self, key: Key, _: &mut Input<'a>) -> Result<(), Malformed> {
+        Err(Malformed::WireType { tag: key.tag() })
+    }
 }
 
 impl<'a> Field<'a> for &'a str {
+    const WIRE_TYPE: WireType = WireType::LengthDelimited;
+
     #[inline]
-    fn merge(&mut self, key: Key, input: &mut Input<'a>) -> Result<(), Malformed> {
-        *self = std::str::from_utf8(input.delimited(key)?)?;
+    fn merge(&mut self, input: &mut Input<'a>) -> Result<(), Malformed> {
+        *self = input.delimited()?.to_str().map_err(|_| Malformed::Text)?;
         Ok(())
     }
 }
@@ -234,11 +223,12 @@ impl<'a> Field<'a> for &'a str {
 macro_rules! numbers {
     ($($number:ty),+) => {$(
         impl Field<'_> for $number {
+            const WIRE_TYPE: WireType = WireType::Varint;
+
             #[expect(clippy::allow_attributes, reason = "not every one of these casts can do it")]
             #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "as protobuf has it")]
             #[inline]
-            fn merge(&mut self, key: Key, input: &mut Input) -> Result<(), Malformed> {
-                key.expect(WireType::Varint)?;
+            fn merge(&mut self, input: &mut Input) -> Result<(), Malformed> {
                 *self = input.varint()? as $number;
                 Ok(())
             }
@@ -249,25 +239,30 @@ macro_rules! numbers {
 numbers!(i32, i64, u32, u64);
 
 impl Field<'_> for bool {
+    const WIRE_TYPE: WireType = WireType::Varint;
+
     #[inline]
-    fn merge(&mut self, key: Key, input: &mut Input) -> Result<(), Malformed> {
-        key.expect(WireType::Varint)?;
+    fn merge(&mut self, input: &mut Input) -> Result<(), Malformed> {
         *self = input.varint()? != 0;
         Ok(())
     }
 }
 
 impl<'a, T: Field<'a>> Field<'a> for Option<T> {
+    const WIRE_TYPE: WireType = T::WIRE_TYPE;
+
     #[inline]
-    fn merge(&mut self, key: Key, input: &mut Input<'a>) -> Result<(), Malformed> {
-        self.get_or_insert_default().merge(key, input)
+    fn merge(&mut self, input: &mut Input<'a>) -> Result<(), Malformed> {
+        self.get_or_insert_default().merge(input)
     }
 }
 
 impl<'a, T: Field<'a>> Field<'a> for Vec<T> {
-    fn merge(&mut self, key: Key, input: &mut Input<'a>) -> Result<(), Malformed> {
+    const WIRE_TYPE: WireType = T::WIRE_TYPE;
+
+    fn merge(&mut self, input: &mut Input<'a>) -> Result<(), Malformed> {
         let mut value = T::default();
-        value.merge(key, input)?;
+        value.merge(input)?;
         self.push(value);
         Ok(())
     }
@@ -278,8 +273,15 @@ impl<'a, T: Field<'a>> Field<'a> for Vec<T> {
 pub(super) struct Attributes<'a>(pub(super) Vec<Attribute<'a>>);
 
 impl<'a> Field<'a> for Attributes<'a> {
-    fn merge(&mut self, key: Key, input: &mut Input<'a>) -> Result<(), Malformed> {
-        // `prost` asks no map for its wire type.
-        self.0.merge(key.delimited(), input)
+    const WIRE_TYPE: WireType = WireType::LengthDelimited;
+
+    fn merge(&mut self, input: &mut Input<'a>) -> Result<(), Malformed> {
+        self.0.merge(input)
+    }
+
+    /// `prost` asks no map for its wire type.
+    fn merge_otherwise(&mut self, key: Key, input: &mut Input<'a>) -> Result<(), Malformed> {
+        key.wire_type()?;
+        self.merge(input)
     }
 }

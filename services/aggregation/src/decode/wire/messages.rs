@@ -1,7 +1,7 @@
 //! The messages of `deskpulse.v1` that blocks are made of. Enumerations are numbers here: what they stand for is for those
 //! to say who give them a meaning.
 
-use super::{Attributes, Field, Input, Key, Malformed};
+use super::{Attributes, Field, Input, Key, Malformed, WireType};
 
 /// A message: its fields and their numbers, as in the contract, and one set of fields of which only one holds.
 macro_rules! message {
@@ -18,15 +18,20 @@ macro_rules! message {
         }
 
         impl<'a> Field<'a> for $name $(<$lent>)? {
+            const WIRE_TYPE: WireType = WireType::LengthDelimited;
+
             #[inline]
-            fn merge(&mut self, key: Key, input: &mut Input<'a>) -> Result<(), Malformed> {
-                let mut input = input.message(key)?;
-                while let Some(key) = input.key()? {
-                    match key.tag {
-                        $($tag => self.$field.merge(key, &mut input)?,)*
-                        _ => {
+            fn merge(&mut self, input: &mut Input<'a>) -> Result<(), Malformed> {
+                let mut input = input.message()?;
+                while !input.is_empty() {
+                    match input.key()? {
+                        $(key if key == const { Key::of::<$of>($tag) } => self.$field.merge(&mut input)?,)*
+                        key => {
                             $(if $one_of::merge(&mut self.$one, key, &mut input)? { continue })?
-                            input.skip(key)?;
+                            match key.tag() {
+                                $($tag => self.$field.merge_otherwise(key, &mut input)?,)*
+                                _ => input.skip(key)?,
+                            }
                         }
                     }
                 }
@@ -46,17 +51,20 @@ macro_rules! one_of {
             /// Takes a field in; false when it is none of these.
             #[inline]
             fn merge(known: &mut Option<Self>, key: Key, input: &mut Input<'a>) -> Result<bool, Malformed> {
-                match key.tag {
-                    $($tag => {
+                match key {
+                    $(key if key == const { Key::of::<$of>($tag) } => {
                         if !matches!(known, Some(Self::$variant(_))) {
                             *known = Some(Self::$variant(Default::default()));
                         }
                         if let Some(Self::$variant(value)) = known {
-                            value.merge(key, input)?;
+                            value.merge(input)?;
                         }
                         Ok(true)
                     })+
-                    _ => Ok(false),
+                    key => match key.tag() {
+                        $($tag => Err(Malformed::WireType { tag: $tag }),)+
+                        _ => Ok(false),
+                    },
                 }
             }
         }
