@@ -174,6 +174,9 @@ impl Conversation {
         at: Timestamp,
         facts: &mut Facts,
     ) {
+        if self.promises.is_empty() {
+            return;
+        }
         let (fulfilled, rest) =
             std::mem::take(&mut self.promises).into_iter().partition(|promise: &Promise| promise.target.kind == kind);
         self.promises = rest;

@@ -23,6 +23,7 @@ const MOST_IN_FACT: usize = 2 + 3 * 4 + 8 + 8;
 /// The same in whole words, as far as they may be written in any of their bytes.
 const WORDS: usize = MOST_IN_FACT / WORD + 2;
 const WORD: usize = size_of::<u64>();
+const BYTES: u64 = WORD as u64;
 
 /// The head of a fact, from the lowest bit: its weight; of its instant, series and subject how many bytes they take, less one;
 /// how its value is written; by how much its epoch is above that of the fact before.
@@ -161,7 +162,8 @@ struct Written<'a> {
 impl Written<'_> {
     /// The next number, of so many bytes.
     #[inline]
-    fn number(&mut self, bytes: usize) -> u64 {
+    fn number(&mut self, bytes: u64) -> u64 {
+        let bytes = usize::try_from(bytes).expect("at most eight");
         let (first, shift) = (self.at / WORD, self.at % WORD * 8);
         self.at += bytes;
         let word = |number: usize| self.words.get(number).map_or(0, |word| word.load(Ordering::Relaxed));
@@ -172,7 +174,7 @@ impl Written<'_> {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "at most four bytes are read")]
     fn short(&mut self, head: u64, place: u32) -> u32 {
-        self.number((head >> place & 3) as usize + 1) as u32
+        self.number((head >> place & 3) + 1) as u32
     }
 
     #[inline]
@@ -184,14 +186,14 @@ impl Written<'_> {
         let at_ms = day_ms + i64::from(last.instant);
         let kind = head >> VALUE & 15;
         let value = if kind <= SINCE_VALUE {
-            unzigzag_long(self.number(kind as usize))
+            unzigzag_long(self.number(kind))
         } else if kind < ANY_VALUE {
-            at_ms.wrapping_sub(unzigzag_long(self.number((kind - SINCE_VALUE) as usize)))
+            at_ms.wrapping_sub(unzigzag_long(self.number(kind - SINCE_VALUE)))
         } else {
-            self.number(WORD).cast_signed()
+            self.number(BYTES).cast_signed()
         };
         match head >> EPOCH {
-            ANY_EPOCH => last.epoch = self.number(WORD),
+            ANY_EPOCH => last.epoch = self.number(BYTES),
             above => last.epoch += above,
         }
         let weight = if head & MINUS == 0 { Weight::Plus } else { Weight::Minus };

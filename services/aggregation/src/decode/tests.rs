@@ -103,3 +103,24 @@ fn numbers_of_ten_bytes_and_groups_a_hundred_deep_are_the_last_that_are_taken() 
     let deepest = |bytes: &dyn Fn(usize) -> Vec<u8>| (90..110).rev().find(|depth| both_take(&bytes(*depth), &names));
     assert_eq!((deepest(&nested), deepest(&within)), (Some(100), Some(99)));
 }
+
+#[test]
+fn a_field_of_a_block_in_another_wire_type_is_refused_and_an_unknown_field_is_not() {
+    let names = Names::default();
+    // Each wire type with a value that is good for it: groups end at once.
+    let values: [&[u8]; 8] = [&[0x00], &[0; 8], &[0x00], &[], &[], &[0; 4], &[], &[]];
+    let mut taken = Vec::new();
+    for field in 0..=5u8 {
+        for (wire_type, value) in (0..).zip(values) {
+            let mut bytes = [&[field << 3 | wire_type], value].concat();
+            if wire_type == 3 {
+                bytes.push(field << 3 | 4);
+            }
+            if both_take(&bytes, &names) {
+                taken.push((field, wire_type));
+            }
+        }
+    }
+    let unknown = [4, 5].into_iter().flat_map(|field| [0, 1, 2, 3, 5].map(|wire_type| (field, wire_type)));
+    assert_eq!(taken, [(1, 2), (2, 2), (3, 2)].into_iter().chain(unknown).collect::<Vec<_>>());
+}
