@@ -59,6 +59,7 @@ fn main() {
     drop(events);
     decoding(&mut criterion, &log, count);
     replaying(&mut criterion, &log, count);
+    checkpoint(&mut criterion, &log);
     criterion.final_summary();
 }
 
@@ -119,6 +120,45 @@ fn replaying(criterion: &mut Criterion, log: &Log, count: usize) {
     });
     cpu.print(count);
     group.finish();
+}
+
+/// How long the thread that applies blocks stops for a checkpoint of a partition of which everything has changed: once to begin
+/// it, then between blocks to write some subjects down.
+fn checkpoint(criterion: &mut Criterion, log: &Log) {
+    const SUBJECTS_AT_ONCE: usize = 500;
+    let mut group = criterion.benchmark_group("stop for a checkpoint");
+    let names = Arc::new(Names::default());
+    let stops = |what: fn(&mut Partition) -> Duration| {
+        let mut partition = follow(&names, 0, &log[0]);
+        what(&mut partition)
+    };
+    group.bench_function("begin it", |bencher| {
+        bencher.iter_custom(|times| (0..times).map(|_| stops(begin)).sum());
+    });
+    group.bench_function("the longest of the steps after that", |bencher| {
+        bencher.iter_custom(|times| {
+            let longest = |partition: &mut Partition| {
+                begin(partition);
+                let mut longest = Duration::ZERO;
+                loop {
+                    let begun = Instant::now();
+                    let checkpoint = partition.go_on_with_checkpoint(SUBJECTS_AT_ONCE);
+                    longest = longest.max(begun.elapsed());
+                    if checkpoint.is_some() {
+                        return longest;
+                    }
+                }
+            };
+            (0..times).map(|_| stops(longest)).sum()
+        });
+    });
+    group.finish();
+}
+
+fn begin(partition: &mut Partition) -> Duration {
+    let begun = Instant::now();
+    partition.begin_checkpoint(1, 0);
+    begun.elapsed()
 }
 
 fn checksum(blocks: &[Vec<u8>]) -> u32 {

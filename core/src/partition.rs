@@ -324,7 +324,7 @@ impl Partition {
         self.recorder.publish();
         let mut changes = Vec::new();
         self.residents.begin_to_save(self.checkpoint);
-        self.timers.save(self.place.number, &mut changes);
+        self.timers.begin_to_save();
         let facts = self.recorder.put_away(&mut changes);
         let head = Head {
             position,
@@ -345,14 +345,15 @@ impl Partition {
         self.under_way = Some(Checkpoint { changes, facts, kept });
     }
 
-    /// Writes down some more subjects, at most so many; the checkpoint when those were the last. Blocks may be applied in
-    /// between: a subject they change is written down before.
+    /// Writes down some more subjects and timers, at most so many of each; the checkpoint when those were the last. Blocks may be
+    /// applied in between: what they change is written down before.
     pub fn go_on_with_checkpoint(&mut self, at_most: usize) -> Option<Checkpoint> {
-        self.under_way.as_ref()?;
-        let subjects = self.residents.save(self.place.number, at_most)?;
-        let mut checkpoint = self.under_way.take()?;
-        checkpoint.changes.extend(subjects);
-        Some(checkpoint)
+        let checkpoint = self.under_way.as_mut()?;
+        let subjects = self.residents.save(self.place.number, at_most);
+        checkpoint.changes.extend(subjects.into_iter().flatten());
+        let timers = self.timers.save(at_most);
+        checkpoint.changes.extend(timers.into_iter().flatten());
+        if self.residents.are_saving() || self.timers.are_saving() { None } else { self.under_way.take() }
     }
 
     /// Whether anything has changed since the last checkpoint was begun.

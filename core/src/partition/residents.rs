@@ -274,6 +274,11 @@ impl Residents {
         self.saving.is_empty().then(|| std::mem::take(&mut self.saved))
     }
 
+    /// Whether there are more to write down for the checkpoint under way.
+    pub(super) fn are_saving(&self) -> bool {
+        !self.saving.is_empty()
+    }
+
     /// Gives up subjects that are in the archive, the longest untouched first, until all take at most so many bytes.
     pub(super) fn shrink(&mut self, to_bytes: usize, archived: u64) {
         // Each is looked at twice at most: once to see that it was touched again, once to give it up.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use foldhash::fast::RandomState;
+
 use crate::archive::{Archive, Change, Key, Kind, Unreadable, decode, encode};
 use crate::fact::{Fact, Weight};
 use crate::grid::{Recorder, SubjectNumber};
@@ -14,17 +16,29 @@ type Waiting = (Symbol, SubjectNumber, Fact);
 /// Facts whose instant has not come yet, by that instant, each with how often it stands.
 #[derive(Debug)]
 pub(super) struct Timers {
-    waiting: BTreeMap<Timestamp, HashMap<Waiting, i64>>,
+    waiting: BTreeMap<Timestamp, HashMap<Waiting, i64, RandomState>>,
     count: usize,
     fired_until: Timestamp,
     /// Those that have changed since the last checkpoint.
-    changed: HashSet<Waiting>,
+    changed: HashSet<Waiting, RandomState>,
+    /// Those of the checkpoint under way that are still to be written down, and what has been written down of it.
+    saving: HashSet<Waiting, RandomState>,
+    saved: Vec<Change>,
+    partition: u32,
 }
 
 impl Timers {
     /// The timers in an archive.
     pub(super) fn open(partition: u32, archive: &dyn Archive, fired_until: Timestamp) -> Result<Self, Unreadable> {
-        let mut timers = Self { waiting: BTreeMap::new(), count: 0, fired_until, changed: HashSet::new() };
+        let mut timers = Self {
+            waiting: BTreeMap::new(),
+            count: 0,
+            fired_until,
+            changed: HashSet::default(),
+            saving: HashSet::default(),
+            saved: Vec::new(),
+            partition,
+        };
         let mut damage = Ok(());
         archive.scan(
             &Key::new(partition, Kind::Timer).done(),
@@ -56,7 +70,7 @@ impl Timers {
 
     /// About how much memory they take.
     pub(super) fn bytes(&self) -> usize {
-        (self.count + self.changed.len()) * 2 * size_of::<(Waiting, i64)>()
+        (self.count + self.changed.len() + self.saving.len()) * 2 * size_of::<(Waiting, i64)>()
     }
 
     /// Records facts about a subject, each now or when its instant has come.
@@ -78,8 +92,9 @@ impl Timers {
     }
 
     fn wait(&mut self, tenant: Symbol, subject: SubjectNumber, fact: Fact) {
-        let due = self.waiting.entry(fact.at).or_default();
         let waiting = (tenant, subject, Fact { weight: Weight::Plus, ..fact });
+        self.save_before_a_change(&waiting);
+        let due = self.waiting.entry(fact.at).or_default();
         let before = due.len();
         let count = due.entry(waiting).or_default();
         *count += fact.weight.sign();
@@ -100,6 +115,9 @@ impl Timers {
         while let Some(first) = self.waiting.first_entry().filter(|first| *first.key() <= self.fired_until) {
             any = true;
             for (waiting, count) in first.remove() {
+                if self.saving.remove(&waiting) {
+                    self.saved.push(saved(self.partition, &waiting, Some(count)));
+                }
                 self.count -= 1;
                 self.changed.insert(waiting);
                 let (tenant, subject, fact) = waiting;
@@ -110,13 +128,95 @@ impl Timers {
         any
     }
 
-    /// Writes down those that have changed since the last time.
-    pub(super) fn save(&mut self, partition: u32, changes: &mut Vec<Change>) {
-        for waiting in self.changed.drain() {
-            let at = waiting.2.at;
-            let count = self.waiting.get(&at).and_then(|due| due.get(&waiting)).copied();
-            let key = Key::new(partition, Kind::Timer).i64(at.millis()).bytes(&encode(&waiting)).done();
-            changes.push(Change { key, value: count.map(|count| encode(&(waiting, count))) });
+    /// Begins to write down those that have changed since the last time, as they are now.
+    pub(super) fn begin_to_save(&mut self) {
+        self.saving = std::mem::take(&mut self.changed);
+    }
+
+    /// Whether there are more to write down for the checkpoint under way.
+    pub(super) fn are_saving(&self) -> bool {
+        !self.saving.is_empty()
+    }
+
+    /// Writes down some more; what was written when that was the last.
+    pub(super) fn save(&mut self, at_most: usize) -> Option<Vec<Change>> {
+        let some: Vec<Waiting> = self.saving.iter().take(at_most).copied().collect();
+        for waiting in &some {
+            self.save_before_a_change(waiting);
         }
+        self.saving.is_empty().then(|| std::mem::take(&mut self.saved))
+    }
+
+    fn save_before_a_change(&mut self, waiting: &Waiting) {
+        if self.saving.remove(waiting) {
+            let count = self.waiting.get(&waiting.2.at).and_then(|due| due.get(waiting)).copied();
+            self.saved.push(saved(self.partition, waiting, count));
+        }
+    }
+}
+
+/// What stands for a timer in the archive.
+fn saved(partition: u32, waiting: &Waiting, count: Option<i64>) -> Change {
+    let key = Key::new(partition, Kind::Timer).i64(waiting.2.at.millis()).bytes(&encode(waiting)).done();
+    Change { key, value: count.map(|count| encode(&(waiting, count))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::archive::EmptyArchive;
+    use crate::fact::{Anchor, Clock, Measure};
+    use crate::grid::grid;
+    use crate::series::{DimensionValues, Names};
+
+    #[test]
+    fn what_is_written_down_bit_by_bit_is_what_there_was_at_the_begin_whatever_changes_meanwhile() {
+        let names = Names::default();
+        let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
+        let breach = |ms: i64| Fact {
+            measure: Measure::SlaBreached,
+            anchor: Anchor::Completion,
+            clock: Clock::Calendar,
+            at: Timestamp::clamped(ms),
+            series,
+            value: 0,
+            weight: Weight::Plus,
+        };
+        let (mut recorder, _) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let subject = recorder.add_subject("c1".into());
+        let mut timers = Timers::open(0, &EmptyArchive, Timestamp::clamped(0)).expect("nothing to read");
+        let mut one_after_the_other = |at_once: bool| {
+            let mut archive: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+            let mut write = |changes: Vec<Change>| archive.extend(changes.into_iter().map(|it| (it.key, it.value)));
+            timers.record(tenant, subject, &[1, 2, 3, 4, 5].map(|n| breach(n * 1_000)), &mut recorder);
+            timers.record(tenant, subject, &[breach(4_000).inverse()], &mut recorder);
+            timers.begin_to_save();
+            if at_once {
+                write(timers.save(usize::MAX).expect("all is written"));
+            } else {
+                assert_eq!(timers.save(1), None);
+            }
+            // One fires, one more is stated twice, one is taken back, one is new, and one comes back.
+            timers.advance(Timestamp::clamped(1_000), &mut recorder);
+            let changes = [breach(2_000), breach(3_000).inverse(), breach(6_000), breach(4_000)];
+            timers.record(tenant, subject, &changes, &mut recorder);
+            if !at_once {
+                let changes = (0..5).find_map(|_| timers.save(1));
+                write(changes.expect("no more than five are left"));
+            }
+            timers.begin_to_save();
+            let after = timers.save(usize::MAX).expect("all is written");
+            let left = after.iter().filter(|change| change.value.is_some()).count();
+            // As it was before, for the next.
+            timers = Timers::open(0, &EmptyArchive, Timestamp::clamped(0)).expect("nothing to read");
+            (archive, left)
+        };
+        let at_once = one_after_the_other(true);
+        assert_eq!(at_once.0.values().filter(|value| value.is_some()).count(), 4);
+        assert_eq!((at_once.0.len(), at_once.1), (5, 3));
+        assert_eq!(one_after_the_other(false), at_once);
     }
 }
