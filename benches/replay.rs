@@ -15,7 +15,7 @@ use deskpulse_aggregation::decode;
 use deskpulse_cli::generate::Week;
 use deskpulse_core::fact::Measure;
 use deskpulse_core::grid::{ColumnKey, Range};
-use deskpulse_core::partition::{Partition, Place};
+use deskpulse_core::partition::{Checkpoint, Partition, Place};
 use deskpulse_core::series::Names;
 use deskpulse_core::subject::{SubjectKind, SubjectRef, route};
 use deskpulse_core::time::Timestamp;
@@ -125,7 +125,6 @@ fn replaying(criterion: &mut Criterion, log: &Log, count: usize) {
 /// How long the thread that applies blocks stops for a checkpoint of a partition of which everything has changed: once to begin
 /// it, then between blocks to write some subjects down.
 fn checkpoint(criterion: &mut Criterion, log: &Log) {
-    const SUBJECTS_AT_ONCE: usize = 500;
     let mut group = criterion.benchmark_group("stop for a checkpoint");
     let names = Arc::new(Names::default());
     let stops = |what: fn(&mut Partition) -> Duration| {
@@ -136,23 +135,34 @@ fn checkpoint(criterion: &mut Criterion, log: &Log) {
         bencher.iter_custom(|times| (0..times).map(|_| stops(begin)).sum());
     });
     group.bench_function("the longest of the steps after that", |bencher| {
-        bencher.iter_custom(|times| {
-            let longest = |partition: &mut Partition| {
-                begin(partition);
-                let mut longest = Duration::ZERO;
-                loop {
-                    let begun = Instant::now();
-                    let checkpoint = partition.go_on_with_checkpoint(SUBJECTS_AT_ONCE);
-                    longest = longest.max(begun.elapsed());
-                    if checkpoint.is_some() {
-                        return longest;
-                    }
-                }
-            };
-            (0..times).map(|_| stops(longest)).sum()
-        });
+        bencher.iter_custom(|times| (0..times).map(|_| stops(|partition| go_on(partition).1)).sum());
+    });
+    group.bench_function("be told that it is kept", |bencher| {
+        let kept = |partition: &mut Partition| {
+            let (_, worked_out) = go_on(partition).0.work_out();
+            let kept = worked_out.durable();
+            let begun = Instant::now();
+            partition.kept(&kept);
+            begun.elapsed()
+        };
+        bencher.iter_custom(|times| (0..times).map(|_| stops(kept)).sum());
     });
     group.finish();
+}
+
+/// A whole checkpoint, and how long the longest step took after the first.
+fn go_on(partition: &mut Partition) -> (Checkpoint, Duration) {
+    const SUBJECTS_AT_ONCE: usize = 500;
+    begin(partition);
+    let mut longest = Duration::ZERO;
+    loop {
+        let begun = Instant::now();
+        let checkpoint = partition.go_on_with_checkpoint(SUBJECTS_AT_ONCE);
+        longest = longest.max(begun.elapsed());
+        if let Some(checkpoint) = checkpoint {
+            return (checkpoint, longest);
+        }
+    }
 }
 
 fn begin(partition: &mut Partition) -> Duration {

@@ -339,6 +339,22 @@ impl Unwritten {
     }
 }
 
+/// Subjects whose ids readers cannot look up in the archive yet.
+#[derive(Debug)]
+pub(crate) struct NewSubjects {
+    grid: Arc<Grid>,
+    numbers: Vec<u32>,
+}
+
+impl NewSubjects {
+    /// They can be looked up in the archive now.
+    pub(crate) fn forget(self) {
+        for number in self.numbers {
+            self.grid.subjects.remove(&number);
+        }
+    }
+}
+
 /// Chunks of a day to be made into one.
 #[derive(Debug)]
 pub struct Merge {
@@ -513,16 +529,9 @@ impl Recorder {
         }
     }
 
-    /// Which subjects are new since the last call; once they are in the archive, [`Self::forget_subjects`].
-    pub(crate) fn new_subjects(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.subjects)
-    }
-
-    /// These subjects can be looked up in the archive.
-    pub(crate) fn forget_subjects(&self, numbers: &[u32]) {
-        for number in numbers {
-            self.grid.subjects.remove(number);
-        }
+    /// The subjects that are new since the last call.
+    pub(crate) fn new_subjects(&mut self) -> NewSubjects {
+        NewSubjects { grid: Arc::clone(&self.grid), numbers: std::mem::take(&mut self.subjects) }
     }
 
     /// Chunks to be made into one, at most so many times. All of them have to be in the archive, and none be merged already.

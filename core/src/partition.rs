@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{Archive, Change, EmptyArchive, Key, Kind, Parts, Unreadable, decode, encode};
 use crate::event::{Event, Id};
 use crate::fact::{Fact, Facts, Measure};
-use crate::grid::{Merge, Merged, Reader, Recorder, SubjectNumber, Unwritten, Written, grid};
+use crate::grid::{Merge, Merged, NewSubjects, Reader, Recorder, SubjectNumber, Unwritten, Written, grid};
 use crate::rules::{RuleBook, RuleChange, Rules, Touched};
 use crate::series::{DimensionValues, Names, Symbol};
 use crate::state::{Mention, Moved, Subject};
@@ -75,17 +75,33 @@ impl Head {
 pub struct Checkpoint {
     changes: Vec<Change>,
     facts: Vec<Unwritten>,
+    subjects: NewSubjects,
     kept: Kept,
 }
 
 impl Checkpoint {
-    /// Writes down what is left to write, on any thread: what has to be made durable, all or nothing, and what the partition
-    /// has to be told then.
+    /// Writes down what is left to write, on any thread: what has to be made durable, all or nothing.
     #[must_use]
-    pub fn work_out(self) -> (Vec<Change>, Kept) {
-        let Self { mut changes, facts, mut kept } = self;
+    pub fn work_out(self) -> (Vec<Change>, WorkedOut) {
+        let Self { mut changes, facts, subjects, mut kept } = self;
         kept.facts = facts.iter().map(|facts| facts.write(&mut changes)).collect();
-        (changes, kept)
+        (changes, WorkedOut { subjects, kept })
+    }
+}
+
+/// A checkpoint that has to be made durable.
+#[derive(Debug)]
+pub struct WorkedOut {
+    subjects: NewSubjects,
+    kept: Kept,
+}
+
+impl WorkedOut {
+    /// It is durable, says any thread: what the partition has to be told.
+    #[must_use]
+    pub fn durable(self) -> Kept {
+        self.subjects.forget();
+        self.kept
     }
 }
 
@@ -97,8 +113,6 @@ pub struct Kept {
     pub position: u64,
     /// How many letters had been taken in then.
     pub letters_taken: u64,
-    /// Subjects that can be looked up in the archive from now on.
-    subjects: Vec<u32>,
     facts: Vec<Written>,
 }
 
@@ -335,14 +349,8 @@ impl Partition {
             themselves: self.tenants.iter().filter_map(|(name, tenant)| Some((*name, tenant.itself?))).collect(),
         };
         changes.push(Change { key: Key::new(self.place.number, Kind::Head).done(), value: Some(encode(&head)) });
-        let kept = Kept {
-            number: self.checkpoint,
-            position,
-            letters_taken,
-            subjects: self.recorder.new_subjects(),
-            facts: Vec::new(),
-        };
-        self.under_way = Some(Checkpoint { changes, facts, kept });
+        let kept = Kept { number: self.checkpoint, position, letters_taken, facts: Vec::new() };
+        self.under_way = Some(Checkpoint { changes, facts, subjects: self.recorder.new_subjects(), kept });
     }
 
     /// Writes down some more subjects and timers, at most so many of each; the checkpoint when those were the last. Blocks may be
@@ -372,7 +380,6 @@ impl Partition {
     pub fn kept(&mut self, kept: &Kept) {
         self.archived = kept.number;
         self.position = kept.position;
-        self.recorder.forget_subjects(&kept.subjects);
         kept.facts.iter().for_each(|facts| self.recorder.written(facts));
     }
 

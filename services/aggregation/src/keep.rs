@@ -396,10 +396,10 @@ impl Work {
         loop {
             match jobs.recv_timeout(self.options.snapshot_every.min(Duration::from_mins(1))) {
                 Ok(Job::Checkpoint(checkpoint, beside, done)) => {
-                    let (mut changes, kept) = checkpoint.work_out();
+                    let (mut changes, worked_out) = checkpoint.work_out();
                     changes.extend(beside);
                     self.commit(changes)?;
-                    let _ = done.send(kept);
+                    let _ = done.send(worked_out.durable());
                 }
                 Ok(Job::Merge(merge, done)) => {
                     let (changes, merged) = merge.work_out(&StoreArchive(Arc::clone(&self.store)))?;

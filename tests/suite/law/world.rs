@@ -68,9 +68,9 @@ impl World {
     fn go_on_putting_away(&mut self, number: usize, subjects: usize) {
         let partition = &mut self.partitions[number];
         let Some(checkpoint) = partition.go_on_with_checkpoint(subjects) else { return };
-        let (changes, kept) = checkpoint.work_out();
+        let (changes, worked_out) = checkpoint.work_out();
         self.archive.commit(changes);
-        partition.kept(&kept);
+        partition.kept(&worked_out.durable());
         for merge in partition.merges(usize::MAX) {
             let (changes, merged) = merge.work_out(&*self.archive).expect("readable");
             self.archive.commit(changes);
