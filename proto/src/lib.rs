@@ -10,6 +10,9 @@ pub mod v1 {
     include!("generated/deskpulse.v1.rs");
 }
 
+pub mod lent;
+pub mod raw;
+
 /// The contract's descriptors with their comments (an encoded `google.protobuf.FileDescriptorSet`), for reflection and
 /// for reading events in their JSON form.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/deskpulse.v1.bin");

@@ -21,6 +21,21 @@ fn generate(into: &Path) {
         .out_dir(into)
         .compile_fds(descriptors.clone())
         .expect("code is generated");
+    // The server of ingest once more, with requests of its own.
+    let mut ingest = descriptors.clone();
+    ingest.file.iter_mut().filter(|file| !file.name().ends_with("ingest.proto")).for_each(|file| file.service.clear());
+    let raw = into.join("raw");
+    fs::create_dir_all(&raw).expect("a folder for the other server");
+    tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".deskpulse.v1", "crate::v1")
+        .extern_path(".deskpulse.v1.IngestEventsRequest", "crate::raw::IngestEventsRequest")
+        .extern_path(".deskpulse.v1.StreamEventsRequest", "crate::raw::StreamEventsRequest")
+        .out_dir(&raw)
+        .compile_fds(ingest)
+        .expect("code is generated");
+    fs::rename(raw.join("deskpulse.v1.rs"), into.join("raw.rs")).expect("it is moved");
+    fs::remove_dir_all(raw).expect("the folder is empty");
     fs::write(into.join("deskpulse.v1.bin"), descriptors.encode_to_vec()).expect("the descriptors are written");
 }
 
@@ -33,7 +48,7 @@ fn checked_in_code_is_what_the_generator_makes_of_the_protos() {
     let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");
     fs::create_dir_all(&fresh).expect("a folder for the fresh code");
     generate(&fresh);
-    for name in ["deskpulse.v1.rs", "deskpulse.v1.bin"] {
+    for name in ["deskpulse.v1.rs", "raw.rs", "deskpulse.v1.bin"] {
         let have = fs::read(checked_in.join(name)).unwrap_or_default();
         let want = fs::read(fresh.join(name)).expect("the generator wrote it");
         assert!(have == want, "{name} has drifted: run UPDATE_GENERATED=1 cargo test -p deskpulse-proto");

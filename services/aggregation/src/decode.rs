@@ -5,7 +5,6 @@ mod conversation;
 mod others;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use deskpulse_core::dimension::AttributeName;
 use deskpulse_core::event::{CreditKey, Event, EventId, Payload};
@@ -14,13 +13,23 @@ use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::state::Mention;
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_core::time::Timestamp;
+use deskpulse_proto::lent as wire;
 use deskpulse_proto::v1;
 use prost::Message;
 
 pub(crate) use config::change;
 use wire::{Field as _, Input, Key};
 
-pub use wire::Malformed;
+/// Why bytes are no block.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// They are no message, or one of its events is not.
+    #[error(transparent)]
+    Block(#[from] wire::Malformed),
+    /// The change of configuration in the block.
+    #[error("the change of configuration cannot be decoded")]
+    Config(#[source] prost::DecodeError),
+}
 
 /// A block of the log.
 #[derive(Debug, Default)]
@@ -71,7 +80,7 @@ pub fn block(bytes: &[u8], names: &Names) -> Result<DecodedBlock, Malformed> {
                 decoded.block.mentions.extend(mention(&event, &mut recent));
             }
             key if [EVENT.tag(), MENTION.tag()].contains(&key.tag()) => {
-                return Err(Malformed::WireType { tag: key.tag() });
+                return Err(wire::Malformed::WireType { tag: key.tag() }.into());
             }
             key => {
                 input.skip(key)?;

@@ -10,13 +10,19 @@ use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_log::verdicts::Verdicts;
 use deskpulse_log::{Appended, EventLog, LogError, PartitionId, Position};
-use deskpulse_proto::v1::{BatchOutcome, Event, EventBlock, EventException, EventExceptionKind};
-use prost::Message;
+use deskpulse_proto::lent::Event;
+use deskpulse_proto::v1::{BatchOutcome, EventException, EventExceptionKind};
+use prost::bytes::Bytes;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::Limits;
 use crate::check::{Checked, check};
+
+/// The fields of an `EventBlock`.
+const EVENT: u32 = 1;
+const MENTION: u32 = 2;
 
 /// Takes batches: shared by all calls.
 #[derive(Debug)]
@@ -46,11 +52,13 @@ pub(crate) struct Submitted {
     _room: Room,
 }
 
-/// The events of a batch for one partition.
+/// The events of a batch for one partition: fields of an `EventBlock`, as they came.
 #[derive(Default)]
 struct Share {
-    block: EventBlock,
-    /// The index in the batch of each event of the block, its mentions left out.
+    events: Vec<u8>,
+    /// Copies of events of other subjects, which mention a conversation of this partition.
+    mentions: Vec<u8>,
+    /// The index in the batch of each event, the mentions left out.
     indices: Vec<u32>,
 }
 
@@ -59,15 +67,20 @@ impl Share {
     ///
     /// The events of a batch fit into one block, as they came in one message, and so do its mentions; both together may not,
     /// and then the mentions get a block of their own.
-    fn into_blocks(self) -> impl Iterator<Item = (EventBlock, Vec<u32>)> {
-        let Self { mut block, indices } = self;
-        let rest = (!block.mentions.is_empty() && block.encoded_len() > MAX_MESSAGE)
-            .then(|| EventBlock { mentions: std::mem::take(&mut block.mentions), ..EventBlock::default() });
-        let is_filled = |block: &EventBlock| !block.events.is_empty() || !block.mentions.is_empty();
-        [(block, indices), (rest.unwrap_or_default(), Vec::new())]
-            .into_iter()
-            .filter(move |(block, _)| is_filled(block))
+    fn into_blocks(self) -> impl Iterator<Item = (Vec<u8>, Vec<u32>)> {
+        let Self { events: mut block, mut mentions, indices } = self;
+        if block.len() + mentions.len() <= MAX_MESSAGE {
+            block.append(&mut mentions);
+        }
+        [(block, indices), (mentions, Vec::new())].into_iter().filter(|(block, _)| !block.is_empty())
     }
+}
+
+/// Adds a field that holds a message to an `EventBlock`.
+fn put(field: u32, message: &[u8], block: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, block);
+    encode_varint(message.len() as u64, block);
+    block.extend_from_slice(message);
 }
 
 impl<L: EventLog> Intake<L> {
@@ -105,7 +118,7 @@ impl<L: EventLog> Intake<L> {
     }
 
     /// Checks a batch, routes it and queues it to be written; batches are written in the order they are submitted.
-    pub(crate) async fn submit(&self, events: Vec<Event>, room: Room) -> Result<Submitted, Fault> {
+    pub(crate) async fn submit(&self, events: Vec<Bytes>, room: Room) -> Result<Submitted, Fault> {
         let count = events.len();
         if self.drain.streams_ended() {
             return Err(Fault::new(Reason::Draining, "ingest is shutting down: send the batch to another, or later"));
@@ -117,12 +130,12 @@ impl<L: EventLog> Intake<L> {
             let message = format!("events has {count} entries, the limit is {}: split it", self.limits.batch_events);
             return Err(Fault::in_field(Reason::BatchTooLarge, "events", message));
         }
-        let (shares, refusals) = self.sort(events);
+        let (shares, refusals) = self.sort(&events)?;
         let (blocks, shares) = (0..)
             .map(PartitionId)
             .zip(shares)
             .flat_map(|(partition, share)| share.into_blocks().map(move |(block, indices)| (partition, block, indices)))
-            .map(|(partition, block, indices)| ((partition, block.encode_to_vec()), (partition, indices)))
+            .map(|(partition, block, indices)| ((partition, block), (partition, indices)))
             .unzip();
         let appended = self.log.queue(blocks).await.map_err(fault)?;
         Ok(Submitted { count, refusals, shares, appended, _room: room })
@@ -160,35 +173,36 @@ impl<L: EventLog> Intake<L> {
         })
     }
 
-    /// Valid events by partition, with copies where they are mentioned; the others with their faults.
-    fn sort(&self, events: Vec<Event>) -> (Vec<Share>, Vec<EventException>) {
+    /// Valid events by partition, with copies where they are mentioned; the others with their faults. Bytes that are no event
+    /// refuse the whole batch, as the message is malformed.
+    fn sort(&self, events: &[Bytes]) -> Result<(Vec<Share>, Vec<EventException>), Fault> {
         let now = now();
         let partitions = self.log.partitions();
-        let mut shares: Vec<Share> = Vec::new();
-        shares.resize_with(partitions as usize, Share::default);
+        let about = events.iter().map(Bytes::len).sum::<usize>() / partitions as usize;
+        let share = || Share { events: Vec::with_capacity(about), ..Share::default() };
+        let mut shares: Vec<Share> = std::iter::repeat_with(share).take(partitions as usize).collect();
         let mut exceptions = Vec::new();
-        for (index, event) in (0..).zip(events) {
-            let routes = check(&event, now, self.limits.future).map(|Checked { subject, mentions }| {
-                let conversation = |id| SubjectRef { kind: SubjectKind::Conversation, id };
-                let mentioned = mentions.map(|id| route(&event.tenant, conversation(id), partitions));
-                (route(&event.tenant, subject, partitions), mentioned)
-            });
-            let (home, mentioned) = match routes {
-                Ok(routes) => routes,
+        for (index, bytes) in (0..).zip(events) {
+            let malformed =
+                |error| Fault::new(Reason::MessageMalformed, format!("events[{index}] is no event: {error}"));
+            let event = Event::decode(bytes).map_err(malformed)?;
+            let Checked { subject, mentions } = match check(&event, now, self.limits.future) {
+                Ok(checked) => checked,
                 Err(fault) => {
                     exceptions.push(refusal(index, EventExceptionKind::Rejected, fault));
                     continue;
                 }
             };
-            if let Some(share) = mentioned.and_then(|partition| shares.get_mut(partition as usize)) {
-                share.block.mentions.push(event.clone());
+            if let Some(id) = mentions {
+                let conversation = SubjectRef { kind: SubjectKind::Conversation, id };
+                let share = &mut shares[route(event.tenant, conversation, partitions) as usize];
+                put(MENTION, bytes, &mut share.mentions);
             }
-            if let Some(share) = shares.get_mut(home as usize) {
-                share.block.events.push(event);
-                share.indices.push(index);
-            }
+            let share = &mut shares[route(event.tenant, subject, partitions) as usize];
+            put(EVENT, bytes, &mut share.events);
+            share.indices.push(index);
         }
-        (shares, exceptions)
+        Ok((shares, exceptions))
     }
 }
 

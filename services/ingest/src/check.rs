@@ -8,14 +8,14 @@ mod leg;
 mod quality;
 mod retraction;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deskpulse_core::dimension::AttributeName;
 use deskpulse_core::subject::SubjectRef;
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
-use deskpulse_proto::v1::Event;
-use deskpulse_proto::v1::event::Payload;
+use deskpulse_proto::lent::{Event, Payload};
 
 use field::{TEXT, entries, instant, invalid, missing, optional, required};
 
@@ -46,10 +46,10 @@ impl<'a> Checked<'a> {
 }
 
 /// Checks an event; `now` is when it arrived, `future` how far after that its time may lie.
-pub(crate) fn check(event: &Event, now: Timestamp, future: Duration) -> Result<Checked<'_>, Fault> {
-    required("id", &event.id, TEXT)?;
-    required("source", &event.source, TEXT)?;
-    required("tenant", &event.tenant, TENANT)?;
+pub(crate) fn check<'a>(event: &Event<'a>, now: Timestamp, future: Duration) -> Result<Checked<'a>, Fault> {
+    required("id", event.id, TEXT)?;
+    required("source", event.source, TEXT)?;
+    required("tenant", event.tenant, TENANT)?;
     time(event, now, future)?;
     attributes(event)?;
     let Some(payload) = &event.payload else {
@@ -93,9 +93,12 @@ fn time(event: &Event, now: Timestamp, future: Duration) -> Result<(), Fault> {
 }
 
 fn attributes(event: &Event) -> Result<(), Fault> {
-    entries("attributes", event.attributes.len(), ATTRIBUTES)?;
-    for (name, value) in &event.attributes {
-        if AttributeName::parse(name).is_none() {
+    // Of one name the last holds.
+    let attributes: BTreeMap<&str, &str> =
+        event.attributes.0.iter().map(|attribute| (attribute.name, attribute.value)).collect();
+    entries("attributes", attributes.len(), ATTRIBUTES)?;
+    for (name, value) in attributes {
+        if !AttributeName::is_valid(name) {
             return invalid("attributes", "an attribute's name must be 1 to 64 of a-z, 0-9 and _");
         }
         optional(format_args!("attributes.{name}"), value, TEXT)?;
@@ -106,13 +109,17 @@ fn attributes(event: &Event) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use deskpulse_core::subject::SubjectKind;
+    use deskpulse_proto::v1::event::Payload;
     use deskpulse_proto::v1::{
         AgentEmploymentChanged, AgentScheduleSet, AgentStateChanged, ConversationUpdated, CostRecorded,
-        CustomerLifecycle, EventRetracted, LegStateChanged, LifecycleKind, Money, ReviewPosted, SelfserviceEnded,
-        Subject, SurveyAnswered, SurveyKind, SurveySent, TaskStatusChanged, subject,
+        CustomerLifecycle, Event, EventRetracted, LegStateChanged, LifecycleKind, Money, ReviewPosted,
+        SelfserviceEnded, Subject, SurveyAnswered, SurveyKind, SurveySent, TaskStatusChanged, subject,
     };
 
-    use super::*;
+    use prost::Message;
+
+    use super::{Checked, Duration, SubjectRef, Timestamp, check};
+    use deskpulse_proto::lent;
 
     fn event(payload: Payload) -> Event {
         Event {
@@ -212,7 +219,8 @@ mod tests {
             (retraction(subject::Kind::Team), SubjectKind::Team, false),
         ];
         for (payload, kind, mentions) in cases {
-            let event = event(payload);
+            let bytes = event(payload).encode_to_vec();
+            let event = lent::Event::decode(&bytes).expect("it was encoded here");
             let checked = check(&event, Timestamp::clamped(0), Duration::ZERO);
             let expected = Checked { subject: SubjectRef { kind, id: "x" }, mentions: mentions.then_some("c") };
             assert_eq!(checked, Ok(expected), "{event:?}");

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use deskpulse_edge::fault::{Fault, Reason, explained};
 use deskpulse_edge::server::MAX_MESSAGE;
 use deskpulse_log::EventLog;
-use deskpulse_proto::v1::ingest_service_server::{IngestService, IngestServiceServer};
-use deskpulse_proto::v1::{
-    BatchOutcome, IngestEventsRequest, IngestEventsResponse, StreamEventsRequest, StreamEventsResponse,
-};
+use deskpulse_proto::raw::ingest_service_server::{IngestService, IngestServiceServer};
+use deskpulse_proto::raw::{IngestEventsRequest, StreamEventsRequest};
+use deskpulse_proto::v1::{BatchOutcome, IngestEventsResponse, StreamEventsResponse};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;

@@ -2,7 +2,8 @@
 
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_edge::fault::Fault;
-use deskpulse_proto::v1::{AgentEmploymentChanged, AgentScheduleSet, AgentState, AgentStateChanged, Employment};
+use deskpulse_proto::lent::{AgentEmploymentChanged, AgentScheduleSet, AgentStateChanged};
+use deskpulse_proto::v1::{AgentState, Employment};
 
 use super::field::{TEXT, instant, invalid, optional, specified, subject};
 
@@ -12,17 +13,17 @@ const SLOTS: u32 = 1_000;
 const SCHEDULE_DAYS: i64 = 366;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
-pub(super) fn state(changed: &AgentStateChanged) -> Result<SubjectRef<'_>, Fault> {
+pub(super) fn state<'a>(changed: &AgentStateChanged<'a>) -> Result<SubjectRef<'a>, Fault> {
     const FIELD: &str = "agent_state_changed.slots";
-    optional("agent_state_changed.team", &changed.team, TEXT)?;
+    optional("agent_state_changed.team", changed.team, TEXT)?;
     specified::<AgentState>("agent_state_changed.state", changed.state)?;
     if let Some(slots) = changed.slots.filter(|slots| *slots > SLOTS) {
         invalid(FIELD, format!("{FIELD} is {slots}, it must be from 0 to {SLOTS}"))?;
     }
-    subject("agent_state_changed.agent", SubjectKind::Agent, &changed.agent)
+    subject("agent_state_changed.agent", SubjectKind::Agent, changed.agent)
 }
 
-pub(super) fn schedule(set: &AgentScheduleSet) -> Result<SubjectRef<'_>, Fault> {
+pub(super) fn schedule<'a>(set: &AgentScheduleSet<'a>) -> Result<SubjectRef<'a>, Fault> {
     const TO: &str = "agent_schedule_set.to";
     let from = instant("agent_schedule_set.from", set.from.as_ref(), "when does the scheduled time start")?;
     let to = instant(TO, set.to.as_ref(), "when does the scheduled time end")?;
@@ -33,10 +34,10 @@ pub(super) fn schedule(set: &AgentScheduleSet) -> Result<SubjectRef<'_>, Fault> 
         invalid(TO, format!("{TO} is more than {SCHEDULE_DAYS} days after agent_schedule_set.from: send several"))?;
     }
     specified::<AgentState>("agent_schedule_set.activity", set.activity)?;
-    subject("agent_schedule_set.agent", SubjectKind::Agent, &set.agent)
+    subject("agent_schedule_set.agent", SubjectKind::Agent, set.agent)
 }
 
-pub(super) fn employment(changed: &AgentEmploymentChanged) -> Result<SubjectRef<'_>, Fault> {
+pub(super) fn employment<'a>(changed: &AgentEmploymentChanged<'a>) -> Result<SubjectRef<'a>, Fault> {
     specified::<Employment>("agent_employment_changed.employment", changed.employment)?;
-    subject("agent_employment_changed.agent", SubjectKind::Agent, &changed.agent)
+    subject("agent_employment_changed.agent", SubjectKind::Agent, changed.agent)
 }

@@ -4,10 +4,12 @@ use std::fmt::Display;
 
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_edge::fault::Fault;
+use deskpulse_proto::lent::{
+    Actor, ConversationAssigned, ConversationOpened, ConversationStatusChanged, ConversationUpdated, Dimensions,
+    MessageCreated, MessageSentimentScored,
+};
 use deskpulse_proto::v1::{
-    Actor, ActorKind, AssigneeKind, AssignmentReason, ConversationAssigned, ConversationOpened, ConversationStatus,
-    ConversationStatusChanged, ConversationUpdated, Dimensions, Direction, MessageCreated, MessageSentimentScored,
-    Sentiment, Visibility,
+    ActorKind, AssigneeKind, AssignmentReason, ConversationStatus, Direction, Sentiment, Visibility,
 };
 
 use super::field::{TEXT, entries, invalid, known, missing, optional, required, specified, subject};
@@ -29,9 +31,9 @@ const CLEARABLE: [&str; 10] = [
     "customer_segment",
 ];
 
-pub(super) fn opened(opened: &ConversationOpened) -> Result<SubjectRef<'_>, Fault> {
+pub(super) fn opened<'a>(opened: &ConversationOpened<'a>) -> Result<SubjectRef<'a>, Fault> {
     const INITIATOR: &str = "conversation_opened.initiator";
-    optional("conversation_opened.customer", &opened.customer, TEXT)?;
+    optional("conversation_opened.customer", opened.customer, TEXT)?;
     known::<Direction>("conversation_opened.direction", opened.direction)?;
     match known(INITIATOR, opened.initiator)? {
         ActorKind::Unspecified | ActorKind::Customer | ActorKind::Agent | ActorKind::Bot => (),
@@ -40,14 +42,14 @@ pub(super) fn opened(opened: &ConversationOpened) -> Result<SubjectRef<'_>, Faul
         }
     }
     dimensions("conversation_opened.dimensions", opened.dimensions.as_ref())?;
-    subject("conversation_opened.conversation", SubjectKind::Conversation, &opened.conversation)
+    subject("conversation_opened.conversation", SubjectKind::Conversation, opened.conversation)
 }
 
-pub(super) fn status(changed: &ConversationStatusChanged) -> Result<SubjectRef<'_>, Fault> {
+pub(super) fn status<'a>(changed: &ConversationStatusChanged<'a>) -> Result<SubjectRef<'a>, Fault> {
     const INTO: &str = "conversation_status_changed.merged_into";
     let status: ConversationStatus = specified("conversation_status_changed.status", changed.status)?;
     if status == ConversationStatus::Merged {
-        required(INTO, &changed.merged_into, TEXT)?;
+        required(INTO, changed.merged_into, TEXT)?;
         if changed.merged_into == changed.conversation {
             invalid(INTO, format!("{INTO} names the conversation itself"))?;
         }
@@ -56,12 +58,12 @@ pub(super) fn status(changed: &ConversationStatusChanged) -> Result<SubjectRef<'
     }
     if let Some(named) = &changed.actor {
         known::<ActorKind>("conversation_status_changed.actor.kind", named.kind)?;
-        optional("conversation_status_changed.actor.id", &named.id, TEXT)?;
+        optional("conversation_status_changed.actor.id", named.id, TEXT)?;
     }
-    subject("conversation_status_changed.conversation", SubjectKind::Conversation, &changed.conversation)
+    subject("conversation_status_changed.conversation", SubjectKind::Conversation, changed.conversation)
 }
 
-pub(super) fn assigned(assigned: &ConversationAssigned) -> Result<SubjectRef<'_>, Fault> {
+pub(super) fn assigned<'a>(assigned: &ConversationAssigned<'a>) -> Result<SubjectRef<'a>, Fault> {
     const ASSIGNEE: &str = "conversation_assigned.assignee";
     match specified("conversation_assigned.to", assigned.to)? {
         AssigneeKind::Nobody | AssigneeKind::Unspecified => {
@@ -69,18 +71,18 @@ pub(super) fn assigned(assigned: &ConversationAssigned) -> Result<SubjectRef<'_>
                 invalid(ASSIGNEE, format!("{ASSIGNEE} must be empty when assigned to nobody"))?;
             }
         }
-        AssigneeKind::Bot | AssigneeKind::Team | AssigneeKind::Agent => required(ASSIGNEE, &assigned.assignee, TEXT)?,
+        AssigneeKind::Bot | AssigneeKind::Team | AssigneeKind::Agent => required(ASSIGNEE, assigned.assignee, TEXT)?,
     }
     known::<AssignmentReason>("conversation_assigned.reason", assigned.reason)?;
-    optional("conversation_assigned.team", &assigned.team, TEXT)?;
-    subject("conversation_assigned.conversation", SubjectKind::Conversation, &assigned.conversation)
+    optional("conversation_assigned.team", assigned.team, TEXT)?;
+    subject("conversation_assigned.conversation", SubjectKind::Conversation, assigned.conversation)
 }
 
-pub(super) fn updated(updated: &ConversationUpdated) -> Result<SubjectRef<'_>, Fault> {
+pub(super) fn updated<'a>(updated: &ConversationUpdated<'a>) -> Result<SubjectRef<'a>, Fault> {
     dimensions("conversation_updated.set", updated.set.as_ref())?;
     entries("conversation_updated.clear", updated.clear.len(), CLEARABLE.len())?;
     for name in &updated.clear {
-        if !CLEARABLE.contains(&name.as_str()) {
+        if !CLEARABLE.contains(name) {
             let message = format!("conversation_updated.clear may hold {}", CLEARABLE.join(", "));
             invalid("conversation_updated.clear", message)?;
         }
@@ -94,39 +96,39 @@ pub(super) fn updated(updated: &ConversationUpdated) -> Result<SubjectRef<'_>, F
             required(field, tag, TEXT)?;
         }
     }
-    subject("conversation_updated.conversation", SubjectKind::Conversation, &updated.conversation)
+    subject("conversation_updated.conversation", SubjectKind::Conversation, updated.conversation)
 }
 
-pub(super) fn message(message: &MessageCreated) -> Result<SubjectRef<'_>, Fault> {
+pub(super) fn message<'a>(message: &MessageCreated<'a>) -> Result<SubjectRef<'a>, Fault> {
     let Some(Actor { kind, id }) = &message.actor else {
         return Err(missing("message_created.actor", "who wrote it"));
     };
     specified::<ActorKind>("message_created.actor.kind", *kind)?;
     optional("message_created.actor.id", id, TEXT)?;
     known::<Visibility>("message_created.visibility", message.visibility)?;
-    optional("message_created.quick_reply", &message.quick_reply, TEXT)?;
+    optional("message_created.quick_reply", message.quick_reply, TEXT)?;
     known::<Sentiment>("message_created.sentiment", message.sentiment)?;
-    subject("message_created.conversation", SubjectKind::Conversation, &message.conversation)
+    subject("message_created.conversation", SubjectKind::Conversation, message.conversation)
 }
 
-pub(super) fn scored(scored: &MessageSentimentScored) -> Result<SubjectRef<'_>, Fault> {
-    required("message_sentiment_scored.message_event_id", &scored.message_event_id, TEXT)?;
+pub(super) fn scored<'a>(scored: &MessageSentimentScored<'a>) -> Result<SubjectRef<'a>, Fault> {
+    required("message_sentiment_scored.message_event_id", scored.message_event_id, TEXT)?;
     specified::<Sentiment>("message_sentiment_scored.sentiment", scored.sentiment)?;
-    subject("message_sentiment_scored.conversation", SubjectKind::Conversation, &scored.conversation)
+    subject("message_sentiment_scored.conversation", SubjectKind::Conversation, scored.conversation)
 }
 
 fn dimensions(prefix: impl Display, dimensions: Option<&Dimensions>) -> Result<(), Fault> {
     let Some(dimensions) = dimensions else { return Ok(()) };
     for (name, value) in [
-        ("channel", &dimensions.channel),
-        ("team", &dimensions.team),
-        ("agent", &dimensions.agent),
-        ("priority", &dimensions.priority),
-        ("topic", &dimensions.topic),
-        ("subtopic", &dimensions.subtopic),
-        ("language", &dimensions.language),
-        ("country", &dimensions.country),
-        ("customer_segment", &dimensions.customer_segment),
+        ("channel", dimensions.channel),
+        ("team", dimensions.team),
+        ("agent", dimensions.agent),
+        ("priority", dimensions.priority),
+        ("topic", dimensions.topic),
+        ("subtopic", dimensions.subtopic),
+        ("language", dimensions.language),
+        ("country", dimensions.country),
+        ("customer_segment", dimensions.customer_segment),
     ] {
         optional(format_args!("{prefix}.{name}"), value, TEXT)?;
     }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
-use deskpulse_proto::v1::{Money, Scale};
+use deskpulse_proto::lent::{self, Money, Scale};
 
 /// The longest of every id, name and value but the tenant's, in bytes.
 pub(super) const TEXT: usize = 128;
@@ -70,11 +70,7 @@ pub(super) fn specified<T: TryFrom<i32>>(field: impl Display, number: i32) -> Re
 }
 
 /// A required instant, in whole milliseconds; `question` says what it is for.
-pub(super) fn instant(
-    field: impl Display,
-    time: Option<&prost_types::Timestamp>,
-    question: &str,
-) -> Result<Timestamp, Fault> {
+pub(super) fn instant(field: impl Display, time: Option<&lent::Timestamp>, question: &str) -> Result<Timestamp, Fault> {
     let time = time.ok_or_else(|| missing(&field, question))?;
     let whole_ms = || {
         let nanos = Some(time.nanos).filter(|nanos| (0..1_000_000_000).contains(nanos))?;
@@ -86,7 +82,7 @@ pub(super) fn instant(
 
 /// The scores a scale allows; `None` when it is absent.
 pub(super) fn scale(field: impl Display, scale: Option<&Scale>) -> Result<Option<RangeInclusive<i32>>, Fault> {
-    let Some(Scale { lowest, highest }) = scale.copied() else { return Ok(None) };
+    let Some(&Scale { lowest, highest }) = scale else { return Ok(None) };
     for (end, score) in [("lowest", lowest), ("highest", highest)] {
         if !SCORES.contains(&score) {
             return invalid(

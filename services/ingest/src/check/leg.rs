@@ -2,17 +2,18 @@
 
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_edge::fault::Fault;
-use deskpulse_proto::v1::{LegEndReason, LegState, LegStateChanged};
+use deskpulse_proto::lent::LegStateChanged;
+use deskpulse_proto::v1::{LegEndReason, LegState};
 
 use super::field::{TEXT, invalid, known, optional, required, specified, subject};
 
-pub(super) fn state(changed: &LegStateChanged) -> Result<SubjectRef<'_>, Fault> {
-    required("leg_state_changed.leg", &changed.leg, TEXT)?;
-    optional("leg_state_changed.queue", &changed.queue, TEXT)?;
-    optional("leg_state_changed.agent", &changed.agent, TEXT)?;
+pub(super) fn state<'a>(changed: &LegStateChanged<'a>) -> Result<SubjectRef<'a>, Fault> {
+    required("leg_state_changed.leg", changed.leg, TEXT)?;
+    optional("leg_state_changed.queue", changed.queue, TEXT)?;
+    optional("leg_state_changed.agent", changed.agent, TEXT)?;
     let state = specified("leg_state_changed.state", changed.state)?;
     end_reason(state, known("leg_state_changed.end_reason", changed.end_reason)?)?;
-    subject("leg_state_changed.conversation", SubjectKind::Conversation, &changed.conversation)
+    subject("leg_state_changed.conversation", SubjectKind::Conversation, changed.conversation)
 }
 
 /// A leg that ended has any reason; an alert that was not taken leaves the leg alerting or back in its queue.

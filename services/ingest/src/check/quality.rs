@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use deskpulse_core::subject::SubjectKind;
 use deskpulse_edge::fault::Fault;
-use deskpulse_proto::v1::{ReviewPosted, Scale, SurveyAnswered, SurveyKind, SurveySent};
+use deskpulse_proto::lent::{ReviewPosted, Scale, SurveyAnswered, SurveySent};
+use deskpulse_proto::v1::SurveyKind;
 
 use super::Checked;
 use super::field::{TEXT, invalid, optional, scale, score, specified, subject};
@@ -14,31 +15,31 @@ const NPS: RangeInclusive<i32> = 0..=10;
 /// A review's scale where it names none.
 const REVIEW: RangeInclusive<i32> = 1..=5;
 
-pub(super) fn sent(sent: &SurveySent) -> Result<Checked<'_>, Fault> {
+pub(super) fn sent<'a>(sent: &SurveySent<'a>) -> Result<Checked<'a>, Fault> {
     survey_scale("survey_sent", sent.kind, sent.scale.as_ref())?;
-    optional("survey_sent.conversation", &sent.conversation, TEXT)?;
-    optional("survey_sent.agent", &sent.agent, TEXT)?;
-    let survey = subject("survey_sent.survey", SubjectKind::Survey, &sent.survey)?;
-    Ok(Checked::mentioning(survey, &sent.conversation))
+    optional("survey_sent.conversation", sent.conversation, TEXT)?;
+    optional("survey_sent.agent", sent.agent, TEXT)?;
+    let survey = subject("survey_sent.survey", SubjectKind::Survey, sent.survey)?;
+    Ok(Checked::mentioning(survey, sent.conversation))
 }
 
-pub(super) fn answered(answered: &SurveyAnswered) -> Result<Checked<'_>, Fault> {
+pub(super) fn answered<'a>(answered: &SurveyAnswered<'a>) -> Result<Checked<'a>, Fault> {
     let allowed = survey_scale("survey_answered", answered.kind, answered.scale.as_ref())?;
-    optional("survey_answered.conversation", &answered.conversation, TEXT)?;
-    optional("survey_answered.agent", &answered.agent, TEXT)?;
+    optional("survey_answered.conversation", answered.conversation, TEXT)?;
+    optional("survey_answered.agent", answered.agent, TEXT)?;
     score("survey_answered.score", answered.score, allowed)?;
-    let survey = subject("survey_answered.survey", SubjectKind::Survey, &answered.survey)?;
-    Ok(Checked::mentioning(survey, &answered.conversation))
+    let survey = subject("survey_answered.survey", SubjectKind::Survey, answered.survey)?;
+    Ok(Checked::mentioning(survey, answered.conversation))
 }
 
-pub(super) fn review(posted: &ReviewPosted) -> Result<Checked<'_>, Fault> {
-    optional("review_posted.platform", &posted.platform, TEXT)?;
-    optional("review_posted.customer", &posted.customer, TEXT)?;
-    optional("review_posted.conversation", &posted.conversation, TEXT)?;
+pub(super) fn review<'a>(posted: &ReviewPosted<'a>) -> Result<Checked<'a>, Fault> {
+    optional("review_posted.platform", posted.platform, TEXT)?;
+    optional("review_posted.customer", posted.customer, TEXT)?;
+    optional("review_posted.conversation", posted.conversation, TEXT)?;
     let allowed = scale("review_posted.scale", posted.scale.as_ref())?;
     score("review_posted.rating", posted.rating, Some(allowed.unwrap_or(REVIEW)))?;
-    let review = subject("review_posted.review", SubjectKind::Review, &posted.review)?;
-    Ok(Checked::mentioning(review, &posted.conversation))
+    let review = subject("review_posted.review", SubjectKind::Review, posted.review)?;
+    Ok(Checked::mentioning(review, posted.conversation))
 }
 
 /// The scores a survey of this kind allows, as far as the event alone says.

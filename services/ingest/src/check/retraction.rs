@@ -2,14 +2,13 @@
 
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_edge::fault::Fault;
-use deskpulse_proto::v1::EventRetracted;
-use deskpulse_proto::v1::subject::Kind;
+use deskpulse_proto::lent::{EventRetracted, SubjectKind as Kind};
 
 use super::field::{TEXT, missing, required, subject};
 
-pub(super) fn retracted(retracted: &EventRetracted) -> Result<SubjectRef<'_>, Fault> {
-    required("event_retracted.retracted_source", &retracted.retracted_source, TEXT)?;
-    required("event_retracted.retracted_id", &retracted.retracted_id, TEXT)?;
+pub(super) fn retracted<'a>(retracted: &EventRetracted<'a>) -> Result<SubjectRef<'a>, Fault> {
+    required("event_retracted.retracted_source", retracted.retracted_source, TEXT)?;
+    required("event_retracted.retracted_id", retracted.retracted_id, TEXT)?;
     let Some(of) = retracted.subject.as_ref().and_then(|subject| subject.kind.as_ref()) else {
         return Err(missing("event_retracted.subject", "whose event is taken back"));
     };

@@ -7,7 +7,7 @@ mod messages;
 
 use bstr::ByteSlice as _;
 
-pub(super) use messages::*;
+pub use messages::*;
 
 /// How deep messages and groups may be nested, as in `prost`.
 const MAX_DEPTH: u32 = 100;
@@ -39,14 +39,12 @@ pub enum Malformed {
     /// A text is not UTF-8.
     #[error("a text is not UTF-8")]
     Text,
-    /// The change of configuration in the block.
-    #[error("the change of configuration cannot be decoded")]
-    Config(#[source] prost::DecodeError),
 }
 
 /// How the value of a field is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WireType {
+#[expect(missing_docs, reason = "as in the encoding of protobuf")]
+pub enum WireType {
     Varint,
     SixtyFourBit,
     LengthDelimited,
@@ -57,16 +55,18 @@ pub(super) enum WireType {
 
 /// A field's number and how its value is written, in one number as on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key(u32);
+pub struct Key(u32);
 
 impl Key {
     /// The key that a field of a message has.
-    pub(super) const fn of<'a, F: Field<'a>>(tag: u32) -> Self {
+    #[must_use]
+    pub const fn of<'a, F: Field<'a>>(tag: u32) -> Self {
         Self(tag << 3 | F::WIRE_TYPE as u32)
     }
 
     /// The number of the field. A key that no field can have may be refused by [`Self::wire_type`] only.
-    pub(super) fn tag(self) -> u32 {
+    #[must_use]
+    pub fn tag(self) -> u32 {
         self.0 >> 3
     }
 
@@ -86,29 +86,39 @@ impl Key {
 
 /// Bytes still to be read.
 #[derive(Debug, Clone)]
-pub(super) struct Input<'a> {
+pub struct Input<'a> {
     bytes: &'a [u8],
     /// How much deeper it may go.
     depth: u32,
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// The inside of a message that stands alone.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, depth: MAX_DEPTH }
     }
 
+    /// The inside of a message that is a field of another.
+    fn within(bytes: &'a [u8]) -> Self {
+        Self { bytes, depth: MAX_DEPTH - 1 }
+    }
+
     /// What is left.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// The key of the next field. It is one that a field can have if it is [that of a field](Key::of), or can be [skipped](Self::skip).
     #[inline]
-    pub(super) fn key(&mut self) -> Result<Key, Malformed> {
+    pub fn key(&mut self) -> Result<Key, Malformed> {
         let key = self.varint()?;
         u32::try_from(key).map(Key).map_err(|_| Malformed::Key(key))
     }
@@ -156,14 +166,14 @@ impl<'a> Input<'a> {
 
     /// The inside of a message.
     #[inline]
-    pub(super) fn message(&mut self) -> Result<Self, Malformed> {
+    pub fn message(&mut self) -> Result<Self, Malformed> {
         let bytes = self.delimited()?;
         Ok(Self { bytes, depth: self.depth.checked_sub(1).ok_or(Malformed::Depth)? })
     }
 
     /// Passes over a field that is not known.
     #[cold]
-    pub(super) fn skip(&mut self, key: Key) -> Result<(), Malformed> {
+    pub fn skip(&mut self, key: Key) -> Result<(), Malformed> {
         self.skip_within(key, self.depth)
     }
 
@@ -196,7 +206,7 @@ impl<'a> Input<'a> {
 }
 
 /// What a field of a message can hold.
-pub(super) trait Field<'a>: Default {
+pub trait Field<'a>: Default {
     /// How it is written.
     const WIRE_TYPE: WireType;
 
@@ -270,7 +280,7 @@ impl<'a, T: Field<'a>> Field<'a> for Vec<T> {
 
 /// The entries of a map, in the order they were written; of equal names the last one holds.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Attributes<'a>(pub(super) Vec<Attribute<'a>>);
+pub struct Attributes<'a>(pub Vec<Attribute<'a>>);
 
 impl<'a> Field<'a> for Attributes<'a> {
     const WIRE_TYPE: WireType = WireType::LengthDelimited;

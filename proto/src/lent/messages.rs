@@ -11,10 +11,11 @@ macro_rules! message {
             $(; $one:ident: $one_of:ident)?
         }
     ) => {
+        #[doc = concat!("`", stringify!($name), "` of the contract.")]
         #[derive(Debug, Clone, Default, PartialEq)]
-        pub(in super::super) struct $name $(<$lent>)? {
-            $(pub(in super::super) $field: $of,)*
-            $(pub(in super::super) $one: Option<$one_of<'a>>,)?
+        pub struct $name $(<$lent>)? {
+            $(#[doc = concat!("Field ", $tag, ".")] pub $field: $of,)*
+            $(#[doc = "The one of its fields that is set."] pub $one: Option<$one_of<'a>>,)?
         }
 
         impl<'a> Field<'a> for $name $(<$lent>)? {
@@ -22,7 +23,13 @@ macro_rules! message {
 
             #[inline]
             fn merge(&mut self, input: &mut Input<'a>) -> Result<(), Malformed> {
-                let mut input = input.message()?;
+                self.merge_inside(input.message()?)
+            }
+        }
+
+        impl<'a> $name $(<$lent>)? {
+            #[inline]
+            fn merge_inside(&mut self, mut input: Input<'a>) -> Result<(), Malformed> {
                 while !input.is_empty() {
                     match input.key()? {
                         $(key if key == const { Key::of::<$of>($tag) } => self.$field.merge(&mut input)?,)*
@@ -44,8 +51,9 @@ macro_rules! message {
 /// Fields of which the last one holds; one that repeats is merged.
 macro_rules! one_of {
     ($name:ident<'a> { $($variant:ident($of:ty) = $tag:literal),+ $(,)? }) => {
+        #[doc = concat!("`", stringify!($name), "` of the contract.")]
         #[derive(Debug, Clone, PartialEq)]
-        pub(in super::super) enum $name<'a> { $($variant($of)),+ }
+        pub enum $name<'a> { $(#[doc = concat!("Field ", $tag, ".")] $variant($of)),+ }
 
         impl<'a> $name<'a> {
             /// Takes a field in; false when it is none of these.
@@ -101,6 +109,15 @@ one_of!(Payload<'a> {
     CostRecorded(CostRecorded<'a>) = 26,
     EventRetracted(EventRetracted<'a>) = 27,
 });
+
+impl<'a> Event<'a> {
+    /// The event that the bytes of one of a message's events hold.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut event = Self::default();
+        event.merge_inside(Input::within(bytes))?;
+        Ok(event)
+    }
+}
 
 message!(Timestamp { seconds: i64 = 1, nanos: i32 = 2 });
 
