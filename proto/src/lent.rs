@@ -12,7 +12,7 @@ pub use messages::*;
 /// How deep messages and groups may be nested, as in `prost`.
 const MAX_DEPTH: u32 = 100;
 
-/// Why bytes are no block.
+/// Why bytes are no message.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
     /// The bytes end, or the message around it does, inside of a field.
@@ -64,7 +64,7 @@ impl Key {
         Self(tag << 3 | F::WIRE_TYPE as u32)
     }
 
-    /// The number of the field. A key that no field can have may be refused by [`Self::wire_type`] only.
+    /// The number of the field. That no field can have this key shows only when it is [skipped](Input::skip).
     #[must_use]
     pub fn tag(self) -> u32 {
         self.0 >> 3

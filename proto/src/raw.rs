@@ -21,7 +21,7 @@ pub struct StreamEventsRequest {
     pub events: Vec<Bytes>,
 }
 
-/// The service.
+/// As for the whole contract: `UPDATE_GENERATED=1 cargo test -p deskpulse-proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[rustfmt::skip]
 mod generated {

@@ -1,4 +1,4 @@
-//! The messages of `deskpulse.v1` that blocks are made of. Enumerations are numbers here: what they stand for is for those
+//! The messages of `deskpulse.v1` that events are made of. Enumerations are numbers here: what they stand for is for those
 //! to say who give them a meaning.
 
 use super::{Attributes, Field, Input, Key, Malformed, WireType};
