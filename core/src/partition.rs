@@ -357,11 +357,9 @@ impl Partition {
     /// applied in between: what they change is written down before.
     pub fn go_on_with_checkpoint(&mut self, at_most: usize) -> Option<Checkpoint> {
         let checkpoint = self.under_way.as_mut()?;
-        let subjects = self.residents.save(self.place.number, at_most);
-        checkpoint.changes.extend(subjects.into_iter().flatten());
-        let timers = self.timers.save(at_most);
-        checkpoint.changes.extend(timers.into_iter().flatten());
-        if self.residents.are_saving() || self.timers.are_saving() { None } else { self.under_way.take() }
+        let subjects_are_done = self.residents.save(self.place.number, at_most, &mut checkpoint.changes);
+        let timers_are_done = self.timers.save(at_most, &mut checkpoint.changes);
+        if subjects_are_done && timers_are_done { self.under_way.take() } else { None }
     }
 
     /// Whether anything has changed since the last checkpoint was begun.

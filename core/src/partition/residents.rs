@@ -81,7 +81,7 @@ pub(super) struct Residents {
     by_age: VecDeque<(u64, Place)>,
     /// Those that have changed since the last checkpoint.
     unsaved: Vec<Place>,
-    /// Those of the checkpoint under way that are still to be written down, and what has been written down of it.
+    /// Those of the checkpoint under way that are still to be written down, and what was written down and not handed out yet.
     saving: Vec<Place>,
     saved: Vec<Change>,
     checkpoint: u64,
@@ -261,8 +261,8 @@ impl Residents {
         }
     }
 
-    /// Writes down some more; what was written when that was the last.
-    pub(super) fn save(&mut self, partition: u32, at_most: usize) -> Option<Vec<Change>> {
+    /// Writes down some more; true when those were the last.
+    pub(super) fn save(&mut self, partition: u32, at_most: usize, changes: &mut Vec<Change>) -> bool {
         for place in self.saving.split_off(self.saving.len().saturating_sub(at_most)) {
             let resident = self.list.get_mut(place);
             if let Some(resident) = resident.filter(|resident| resident.is_saving) {
@@ -271,12 +271,8 @@ impl Residents {
                 self.bytes = self.bytes + resident.bytes - before;
             }
         }
-        self.saving.is_empty().then(|| std::mem::take(&mut self.saved))
-    }
-
-    /// Whether there are more to write down for the checkpoint under way.
-    pub(super) fn are_saving(&self) -> bool {
-        !self.saving.is_empty()
+        changes.append(&mut self.saved);
+        self.saving.is_empty()
     }
 
     /// Gives up subjects that are in the archive, the longest untouched first, until all take at most so many bytes.

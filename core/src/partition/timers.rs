@@ -21,7 +21,7 @@ pub(super) struct Timers {
     fired_until: Timestamp,
     /// Those that have changed since the last checkpoint.
     changed: HashSet<Waiting, RandomState>,
-    /// Those of the checkpoint under way that are still to be written down, and what has been written down of it.
+    /// Those of the checkpoint under way that are still to be written down, and what was written down and not handed out yet.
     saving: HashSet<Waiting, RandomState>,
     saved: Vec<Change>,
     partition: u32,
@@ -133,18 +133,14 @@ impl Timers {
         self.saving = std::mem::take(&mut self.changed);
     }
 
-    /// Whether there are more to write down for the checkpoint under way.
-    pub(super) fn are_saving(&self) -> bool {
-        !self.saving.is_empty()
-    }
-
-    /// Writes down some more; what was written when that was the last.
-    pub(super) fn save(&mut self, at_most: usize) -> Option<Vec<Change>> {
+    /// Writes down some more; true when those were the last.
+    pub(super) fn save(&mut self, at_most: usize, changes: &mut Vec<Change>) -> bool {
         let some: Vec<Waiting> = self.saving.iter().take(at_most).copied().collect();
         for waiting in &some {
             self.save_before_a_change(waiting);
         }
-        self.saving.is_empty().then(|| std::mem::take(&mut self.saved))
+        changes.append(&mut self.saved);
+        self.saving.is_empty()
     }
 
     fn save_before_a_change(&mut self, waiting: &Waiting) {
@@ -189,26 +185,20 @@ mod tests {
         let subject = recorder.add_subject("c1".into());
         let mut timers = Timers::open(0, &EmptyArchive, Timestamp::clamped(0)).expect("nothing to read");
         let mut one_after_the_other = |at_once: bool| {
-            let mut archive: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-            let mut write = |changes: Vec<Change>| archive.extend(changes.into_iter().map(|it| (it.key, it.value)));
+            let mut changes = Vec::new();
             timers.record(tenant, subject, &[1, 2, 3, 4, 5].map(|n| breach(n * 1_000)), &mut recorder);
             timers.record(tenant, subject, &[breach(4_000).inverse()], &mut recorder);
             timers.begin_to_save();
-            if at_once {
-                write(timers.save(usize::MAX).expect("all is written"));
-            } else {
-                assert_eq!(timers.save(1), None);
-            }
+            assert_eq!(timers.save(if at_once { usize::MAX } else { 1 }, &mut changes), at_once);
             // One fires, one more is stated twice, one is taken back, one is new, and one comes back.
             timers.advance(Timestamp::clamped(1_000), &mut recorder);
-            let changes = [breach(2_000), breach(3_000).inverse(), breach(6_000), breach(4_000)];
-            timers.record(tenant, subject, &changes, &mut recorder);
-            if !at_once {
-                let changes = (0..5).find_map(|_| timers.save(1));
-                write(changes.expect("no more than five are left"));
-            }
+            let facts = [breach(2_000), breach(3_000).inverse(), breach(6_000), breach(4_000)];
+            timers.record(tenant, subject, &facts, &mut recorder);
+            assert!((0..5).any(|_| timers.save(1, &mut changes)), "no more than five are left");
             timers.begin_to_save();
-            let after = timers.save(usize::MAX).expect("all is written");
+            let mut after = Vec::new();
+            assert!(timers.save(usize::MAX, &mut after), "all is written");
+            let archive: BTreeMap<_, _> = changes.into_iter().map(|change| (change.key, change.value)).collect();
             let left = after.iter().filter(|change| change.value.is_some()).count();
             // As it was before, for the next.
             timers = Timers::open(0, &EmptyArchive, Timestamp::clamped(0)).expect("nothing to read");

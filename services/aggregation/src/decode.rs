@@ -13,19 +13,18 @@ use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::state::Mention;
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_core::time::Timestamp;
-use deskpulse_proto::lent as wire;
+use deskpulse_proto::lent::{self, Field as _, Input, Key};
 use deskpulse_proto::v1;
 use prost::Message;
 
 pub(crate) use config::change;
-use wire::{Field as _, Input, Key};
 
 /// Why bytes are no block.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
     /// They are no message, or one of its events is not.
     #[error(transparent)]
-    Block(#[from] wire::Malformed),
+    Block(#[from] lent::Malformed),
     /// The change of configuration in the block.
     #[error("the change of configuration cannot be decoded")]
     Config(#[source] prost::DecodeError),
@@ -49,8 +48,8 @@ pub struct DecodedBlock {
 const EVENT_BYTES: usize = 80;
 
 /// The fields of an `EventBlock`.
-const EVENT: Key = Key::of::<wire::Event>(1);
-const MENTION: Key = Key::of::<wire::Event>(2);
+const EVENT: Key = Key::of::<lent::Event>(1);
+const MENTION: Key = Key::of::<lent::Event>(2);
 const CONFIG: u32 = 3;
 
 /// Decodes the bytes of an `EventBlock`.
@@ -66,7 +65,7 @@ pub fn block(bytes: &[u8], names: &Names) -> Result<DecodedBlock, Malformed> {
         let before = input.rest();
         match input.key()? {
             key if key == EVENT => {
-                let mut event = wire::Event::default();
+                let mut event = lent::Event::default();
                 event.merge(&mut input)?;
                 if let Some(arrival) = arrival(&event, &mut recent) {
                     decoded.indices.push(decoded.events);
@@ -75,12 +74,12 @@ pub fn block(bytes: &[u8], names: &Names) -> Result<DecodedBlock, Malformed> {
                 decoded.events += 1;
             }
             key if key == MENTION => {
-                let mut event = wire::Event::default();
+                let mut event = lent::Event::default();
                 event.merge(&mut input)?;
                 decoded.block.mentions.extend(mention(&event, &mut recent));
             }
             key if [EVENT.tag(), MENTION.tag()].contains(&key.tag()) => {
-                return Err(wire::Malformed::WireType { tag: key.tag() }.into());
+                return Err(lent::Malformed::WireType { tag: key.tag() }.into());
             }
             key => {
                 input.skip(key)?;
@@ -131,7 +130,7 @@ struct Identity<'a> {
 type Decoded<'a> = (SubjectKind, &'a str, Payload);
 
 /// Decodes an event. `None` for a type this version has no meaning for.
-fn arrival(event: &wire::Event, recent: &mut Recent) -> Option<Arrival> {
+fn arrival(event: &lent::Event, recent: &mut Recent) -> Option<Arrival> {
     let names = recent.names;
     let source = symbol_after(&mut recent.source, event.source, names);
     let time = event.time.as_ref().map_or(Timestamp::MIN, instant);
@@ -153,7 +152,7 @@ fn arrival(event: &wire::Event, recent: &mut Recent) -> Option<Arrival> {
 }
 
 /// The attributes of an event, sorted; of those of one name the last one.
-fn attributes(entries: &[wire::Attribute], names: &Names) -> Box<[(Symbol, Option<Symbol>)]> {
+fn attributes(entries: &[lent::Attribute], names: &Names) -> Box<[(Symbol, Option<Symbol>)]> {
     let mut attributes: Vec<(Symbol, Option<Symbol>)> = entries
         .iter()
         .filter(|entry| AttributeName::is_valid(entry.name))
@@ -166,8 +165,8 @@ fn attributes(entries: &[wire::Attribute], names: &Names) -> Box<[(Symbol, Optio
 }
 
 /// Decodes what an event of another subject says to the conversation it names: tenant, conversation, mention.
-fn mention(event: &wire::Event, recent: &mut Recent) -> Option<(Symbol, Box<str>, Mention)> {
-    use wire::Payload as Wire;
+fn mention(event: &lent::Event, recent: &mut Recent) -> Option<(Symbol, Box<str>, Mention)> {
+    use lent::Payload as Wire;
     let (kind, id, conversation) = match event.payload.as_ref()? {
         Wire::SurveySent(sent) => (SubjectKind::Survey, sent.survey, sent.conversation),
         Wire::SurveyAnswered(answered) => (SubjectKind::Survey, answered.survey, answered.conversation),
@@ -182,7 +181,7 @@ fn mention(event: &wire::Event, recent: &mut Recent) -> Option<(Symbol, Box<str>
 }
 
 /// Milliseconds since 1970; finer digits are cut off.
-fn instant(time: &wire::Timestamp) -> Timestamp {
+fn instant(time: &lent::Timestamp) -> Timestamp {
     Timestamp::clamped(time.seconds.saturating_mul(1_000).saturating_add(i64::from(time.nanos) / 1_000_000))
 }
 
@@ -191,8 +190,8 @@ fn known<E: TryFrom<i32> + Default>(number: i32) -> E {
     E::try_from(number).unwrap_or_default()
 }
 
-fn payload<'a>(payload: &wire::Payload<'a>, event: Identity, source: Symbol, names: &Names) -> Option<Decoded<'a>> {
-    use wire::Payload as Wire;
+fn payload<'a>(payload: &lent::Payload<'a>, event: Identity, source: Symbol, names: &Names) -> Option<Decoded<'a>> {
+    use lent::Payload as Wire;
     let of_conversation = |(conversation, payload)| (SubjectKind::Conversation, conversation, payload);
     Some(match payload {
         Wire::ConversationOpened(opened) => of_conversation(conversation::opened(opened, names)),
@@ -221,15 +220,15 @@ fn payload<'a>(payload: &wire::Payload<'a>, event: Identity, source: Symbol, nam
     })
 }
 
-fn subject_of<'a>(kind: &wire::SubjectKind<'a>) -> (SubjectKind, &'a str) {
+fn subject_of<'a>(kind: &lent::SubjectKind<'a>) -> (SubjectKind, &'a str) {
     match kind {
-        wire::SubjectKind::Conversation(id) => (SubjectKind::Conversation, id),
-        wire::SubjectKind::Agent(id) => (SubjectKind::Agent, id),
-        wire::SubjectKind::Customer(id) => (SubjectKind::Customer, id),
-        wire::SubjectKind::Survey(id) => (SubjectKind::Survey, id),
-        wire::SubjectKind::Review(id) => (SubjectKind::Review, id),
-        wire::SubjectKind::Task(id) => (SubjectKind::Task, id),
-        wire::SubjectKind::SelfserviceSession(id) => (SubjectKind::Session, id),
-        wire::SubjectKind::Team(id) => (SubjectKind::Team, id),
+        lent::SubjectKind::Conversation(id) => (SubjectKind::Conversation, id),
+        lent::SubjectKind::Agent(id) => (SubjectKind::Agent, id),
+        lent::SubjectKind::Customer(id) => (SubjectKind::Customer, id),
+        lent::SubjectKind::Survey(id) => (SubjectKind::Survey, id),
+        lent::SubjectKind::Review(id) => (SubjectKind::Review, id),
+        lent::SubjectKind::Task(id) => (SubjectKind::Task, id),
+        lent::SubjectKind::SelfserviceSession(id) => (SubjectKind::Session, id),
+        lent::SubjectKind::Team(id) => (SubjectKind::Team, id),
     }
 }

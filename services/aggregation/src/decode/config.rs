@@ -12,8 +12,8 @@ use deskpulse_core::time::Timestamp;
 use deskpulse_proto::v1::{self, config_change};
 use jiff::tz::TimeZone;
 
+use super::lent;
 use super::others::survey_kind;
-use super::wire;
 
 /// Decodes a change, checked when it was made. `None` for one this version has no meaning for.
 pub(crate) fn change(change: v1::ConfigChange, names: &Names) -> Option<(Symbol, RuleChange)> {
@@ -37,7 +37,7 @@ pub(crate) fn change(change: v1::ConfigChange, names: &Names) -> Option<(Symbol,
 }
 
 fn instant(time: &prost_types::Timestamp) -> Timestamp {
-    super::instant(&wire::Timestamp { seconds: time.seconds, nanos: time.nanos })
+    super::instant(&lent::Timestamp { seconds: time.seconds, nanos: time.nanos })
 }
 
 fn settings(tenant: v1::Tenant, names: &Names) -> Settings {

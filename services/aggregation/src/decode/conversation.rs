@@ -8,9 +8,9 @@ use deskpulse_core::event::{
 use deskpulse_core::series::{DimensionValues, Names, Symbol};
 use deskpulse_proto::v1;
 
-use super::{known, wire};
+use super::{known, lent};
 
-pub(super) fn opened<'a>(opened: &wire::ConversationOpened<'a>, names: &Names) -> (&'a str, Payload) {
+pub(super) fn opened<'a>(opened: &lent::ConversationOpened<'a>, names: &Names) -> (&'a str, Payload) {
     let mut values = DimensionValues::default();
     for (dimension, value) in set_dimensions(opened.dimensions.as_ref(), names) {
         values.set(&dimension, Some(value));
@@ -38,7 +38,7 @@ pub(super) fn opened<'a>(opened: &wire::ConversationOpened<'a>, names: &Names) -
 }
 
 pub(super) fn status_changed<'a>(
-    changed: &wire::ConversationStatusChanged<'a>,
+    changed: &lent::ConversationStatusChanged<'a>,
     names: &Names,
 ) -> Option<(&'a str, Payload)> {
     let payload = Payload::StatusChanged {
@@ -49,17 +49,17 @@ pub(super) fn status_changed<'a>(
     Some((changed.conversation, payload))
 }
 
-pub(super) fn assigned<'a>(assigned: &wire::ConversationAssigned<'a>, names: &Names) -> Option<(&'a str, Payload)> {
+pub(super) fn assigned<'a>(assigned: &lent::ConversationAssigned<'a>, names: &Names) -> Option<(&'a str, Payload)> {
     let payload = Payload::Assigned { to: assignee(assigned, names)?, reason: reason(known(assigned.reason)) };
     Some((assigned.conversation, payload))
 }
 
-pub(super) fn updated<'a>(updated: &wire::ConversationUpdated<'a>, names: &Names) -> (&'a str, Payload) {
+pub(super) fn updated<'a>(updated: &lent::ConversationUpdated<'a>, names: &Names) -> (&'a str, Payload) {
     let payload = Payload::Updated(Box::new(changes(updated, names)));
     (updated.conversation, payload)
 }
 
-pub(super) fn message<'a>(message: &wire::MessageCreated<'a>, names: &Names) -> (&'a str, Payload) {
+pub(super) fn message<'a>(message: &lent::MessageCreated<'a>, names: &Names) -> (&'a str, Payload) {
     let payload = Payload::MessageCreated {
         actor: actor(message.actor.as_ref(), names),
         visibility: match known(message.visibility) {
@@ -72,12 +72,12 @@ pub(super) fn message<'a>(message: &wire::MessageCreated<'a>, names: &Names) -> 
     (message.conversation, payload)
 }
 
-pub(super) fn scored<'a>(scored: &wire::MessageSentimentScored<'a>) -> Option<(&'a str, Payload)> {
+pub(super) fn scored<'a>(scored: &lent::MessageSentimentScored<'a>) -> Option<(&'a str, Payload)> {
     let sentiment = sentiment(known(scored.sentiment))?;
     Some((scored.conversation, Payload::SentimentScored { message: scored.message_event_id.into(), sentiment }))
 }
 
-pub(super) fn leg<'a>(changed: &wire::LegStateChanged<'a>, names: &Names) -> Option<(&'a str, Payload)> {
+pub(super) fn leg<'a>(changed: &lent::LegStateChanged<'a>, names: &Names) -> Option<(&'a str, Payload)> {
     let state = match known(changed.state) {
         v1::LegState::Unspecified => return None,
         v1::LegState::Ivr => LegState::Ivr,
@@ -111,7 +111,7 @@ pub(super) fn leg<'a>(changed: &wire::LegStateChanged<'a>, names: &Names) -> Opt
 }
 
 fn set_dimensions<'a>(
-    dimensions: Option<&'a wire::Dimensions<'a>>,
+    dimensions: Option<&'a lent::Dimensions<'a>>,
     names: &'a Names,
 ) -> impl Iterator<Item = (Dimension, Symbol)> + 'a {
     dimensions
@@ -133,7 +133,7 @@ fn set_dimensions<'a>(
         .filter_map(|(dimension, value)| Some((dimension, names.symbol_if_set(value)?)))
 }
 
-fn changes(updated: &wire::ConversationUpdated, names: &Names) -> DimensionChanges {
+fn changes(updated: &lent::ConversationUpdated, names: &Names) -> DimensionChanges {
     let cleared = updated.clear.iter().filter_map(|name| Some((Dimension::parse(name)?, None)));
     let set = set_dimensions(updated.set.as_ref(), names).map(|(dimension, value)| (dimension, Some(value)));
     let tags = |tags: &[&str]| tags.iter().map(|tag| names.symbol(tag)).collect();
@@ -158,7 +158,7 @@ fn status(status: v1::ConversationStatus) -> Option<Status> {
     }
 }
 
-fn actor(actor: Option<&wire::Actor>, names: &Names) -> Actor {
+fn actor(actor: Option<&lent::Actor>, names: &Names) -> Actor {
     let Some(actor) = actor else { return Actor::Unnamed };
     let id = names.symbol_if_set(actor.id);
     match known(actor.kind) {
@@ -172,7 +172,7 @@ fn actor(actor: Option<&wire::Actor>, names: &Names) -> Actor {
     }
 }
 
-fn assignee(assigned: &wire::ConversationAssigned, names: &Names) -> Option<Assignee> {
+fn assignee(assigned: &lent::ConversationAssigned, names: &Names) -> Option<Assignee> {
     let name = || names.symbol(assigned.assignee);
     match known(assigned.to) {
         v1::AssigneeKind::Unspecified => None,

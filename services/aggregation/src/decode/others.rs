@@ -8,7 +8,7 @@ use deskpulse_core::series::Names;
 use deskpulse_core::subject::{SubjectKind, SubjectRef};
 use deskpulse_proto::v1;
 
-use super::{Decoded, Identity, instant, known, wire};
+use super::{Decoded, Identity, instant, known, lent};
 
 /// The key of a subject's event that names a conversation; `None` when it names none.
 fn about(kind: SubjectKind, subject: &str, event: Identity, conversation: &str) -> Option<CreditKey> {
@@ -16,7 +16,7 @@ fn about(kind: SubjectKind, subject: &str, event: Identity, conversation: &str) 
     (!conversation.is_empty()).then(|| CreditKey::new(subject, event.source, event.id, event.time, conversation))
 }
 
-pub(super) fn agent_state_changed<'a>(changed: &wire::AgentStateChanged<'a>, names: &Names) -> Option<Decoded<'a>> {
+pub(super) fn agent_state_changed<'a>(changed: &lent::AgentStateChanged<'a>, names: &Names) -> Option<Decoded<'a>> {
     let payload = Payload::AgentStateChanged {
         team: names.symbol_if_set(changed.team),
         state: agent_state(known(changed.state))?,
@@ -25,7 +25,7 @@ pub(super) fn agent_state_changed<'a>(changed: &wire::AgentStateChanged<'a>, nam
     Some((SubjectKind::Agent, changed.agent, payload))
 }
 
-pub(super) fn schedule_set<'a>(set: &wire::AgentScheduleSet<'a>) -> Option<Decoded<'a>> {
+pub(super) fn schedule_set<'a>(set: &lent::AgentScheduleSet<'a>) -> Option<Decoded<'a>> {
     let schedule = Schedule {
         from: instant(set.from.as_ref()?),
         to: instant(set.to.as_ref()?),
@@ -36,7 +36,7 @@ pub(super) fn schedule_set<'a>(set: &wire::AgentScheduleSet<'a>) -> Option<Decod
     Some((SubjectKind::Agent, set.agent, Payload::Scheduled(schedule)))
 }
 
-pub(super) fn employment_changed<'a>(changed: &wire::AgentEmploymentChanged<'a>) -> Option<Decoded<'a>> {
+pub(super) fn employment_changed<'a>(changed: &lent::AgentEmploymentChanged<'a>) -> Option<Decoded<'a>> {
     let hired = match known(changed.employment) {
         v1::Employment::Unspecified => return None,
         v1::Employment::Hired => true,
@@ -45,7 +45,7 @@ pub(super) fn employment_changed<'a>(changed: &wire::AgentEmploymentChanged<'a>)
     Some((SubjectKind::Agent, changed.agent, Payload::Employed(hired)))
 }
 
-pub(super) fn survey_sent<'a>(sent: &wire::SurveySent<'a>, event: Identity, names: &Names) -> Option<Decoded<'a>> {
+pub(super) fn survey_sent<'a>(sent: &lent::SurveySent<'a>, event: Identity, names: &Names) -> Option<Decoded<'a>> {
     let context = SurveyContext {
         kind: survey_kind(known(sent.kind))?,
         scale: sent.scale.as_ref().map(scale),
@@ -56,7 +56,7 @@ pub(super) fn survey_sent<'a>(sent: &wire::SurveySent<'a>, event: Identity, name
 }
 
 pub(super) fn survey_answered<'a>(
-    answered: &wire::SurveyAnswered<'a>,
+    answered: &lent::SurveyAnswered<'a>,
     event: Identity,
     names: &Names,
 ) -> Option<Decoded<'a>> {
@@ -72,7 +72,7 @@ pub(super) fn survey_answered<'a>(
 }
 
 pub(super) fn review_posted<'a>(
-    review: &wire::ReviewPosted<'a>,
+    review: &lent::ReviewPosted<'a>,
     event: Identity,
     names: &Names,
 ) -> Option<Decoded<'a>> {
@@ -86,7 +86,7 @@ pub(super) fn review_posted<'a>(
     Some((SubjectKind::Review, review.review, payload))
 }
 
-pub(super) fn task_changed<'a>(changed: &wire::TaskStatusChanged<'a>, names: &Names) -> Option<Decoded<'a>> {
+pub(super) fn task_changed<'a>(changed: &lent::TaskStatusChanged<'a>, names: &Names) -> Option<Decoded<'a>> {
     let status = match known(changed.status) {
         v1::TaskStatus::Unspecified => return None,
         v1::TaskStatus::Assigned => TaskStatus::Assigned,
@@ -98,7 +98,7 @@ pub(super) fn task_changed<'a>(changed: &wire::TaskStatusChanged<'a>, names: &Na
 }
 
 pub(super) fn lifecycle<'a>(
-    lifecycle: &wire::CustomerLifecycle<'a>,
+    lifecycle: &lent::CustomerLifecycle<'a>,
     event: Identity,
     names: &Names,
 ) -> Option<Decoded<'a>> {
@@ -110,7 +110,7 @@ pub(super) fn lifecycle<'a>(
     Some((SubjectKind::Customer, lifecycle.customer, payload))
 }
 
-pub(super) fn session_ended<'a>(ended: &wire::SelfserviceEnded<'a>) -> Decoded<'a> {
+pub(super) fn session_ended<'a>(ended: &lent::SelfserviceEnded<'a>) -> Decoded<'a> {
     let outcome = match known(ended.outcome) {
         v1::SelfserviceOutcome::Unspecified | v1::SelfserviceOutcome::Unknown => SessionOutcome::Unknown,
         v1::SelfserviceOutcome::Resolved => SessionOutcome::Resolved,
@@ -122,7 +122,7 @@ pub(super) fn session_ended<'a>(ended: &wire::SelfserviceEnded<'a>) -> Decoded<'
 }
 
 /// A cost is an event of the conversation, or of the team, it was spent on.
-pub(super) fn cost<'a>(recorded: &wire::CostRecorded<'a>, names: &Names) -> Option<Decoded<'a>> {
+pub(super) fn cost<'a>(recorded: &lent::CostRecorded<'a>, names: &Names) -> Option<Decoded<'a>> {
     let amount = recorded.amount.as_ref()?;
     let payload = Payload::Cost { currency: names.symbol(amount.currency), micros: amount.amount_micros };
     Some(if recorded.conversation.is_empty() {
@@ -132,7 +132,7 @@ pub(super) fn cost<'a>(recorded: &wire::CostRecorded<'a>, names: &Names) -> Opti
     })
 }
 
-fn scale(scale: &wire::Scale) -> Scale {
+fn scale(scale: &lent::Scale) -> Scale {
     Scale { lowest: scale.lowest, highest: scale.highest }
 }
 

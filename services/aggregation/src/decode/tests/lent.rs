@@ -2,7 +2,7 @@
 
 use deskpulse_proto::v1::{self, event, subject};
 
-use super::super::wire;
+use deskpulse_proto::lent;
 
 /// A field as it is lent.
 trait Lend<'a, T> {
@@ -35,14 +35,14 @@ numbers!(i32, i64, u32, bool, Option<i32>, Option<u32>);
 
 macro_rules! messages {
     ($($name:ident $(<$lent:lifetime>)? from $from:path { $($field:ident),+ })+) => {$(
-        impl<'a> Lend<'a, wire::$name $(<$lent>)?> for $from {
-            fn lend(&'a self) -> wire::$name $(<$lent>)? {
-                wire::$name { $($field: self.$field.lend()),+ }
+        impl<'a> Lend<'a, lent::$name $(<$lent>)?> for $from {
+            fn lend(&'a self) -> lent::$name $(<$lent>)? {
+                lent::$name { $($field: self.$field.lend()),+ }
             }
         }
 
-        impl<'a> Lend<'a, Option<wire::$name $(<$lent>)?>> for Option<$from> {
-            fn lend(&'a self) -> Option<wire::$name $(<$lent>)?> {
+        impl<'a> Lend<'a, Option<lent::$name $(<$lent>)?>> for Option<$from> {
+            fn lend(&'a self) -> Option<lent::$name $(<$lent>)?> {
                 self.as_ref().map(Lend::lend)
             }
         }
@@ -80,10 +80,10 @@ messages! {
 
 macro_rules! one_of {
     ($name:ident from $from:path { $($variant:ident),+ }) => {
-        impl<'a> Lend<'a, Option<wire::$name<'a>>> for Option<$from> {
-            fn lend(&'a self) -> Option<wire::$name<'a>> {
+        impl<'a> Lend<'a, Option<lent::$name<'a>>> for Option<$from> {
+            fn lend(&'a self) -> Option<lent::$name<'a>> {
                 use $from as From;
-                Some(match self.as_ref()? { $(From::$variant(of) => wire::$name::$variant(of.lend())),+ })
+                Some(match self.as_ref()? { $(From::$variant(of) => lent::$name::$variant(of.lend())),+ })
             }
         }
     };
@@ -99,15 +99,15 @@ one_of!(Payload from event::Payload {
     SurveyAnswered, ReviewPosted, TaskStatusChanged, CustomerLifecycle, SelfserviceEnded, CostRecorded, EventRetracted
 });
 
-pub(super) fn event(event: &v1::Event) -> wire::Event<'_> {
+pub(super) fn event(event: &v1::Event) -> lent::Event<'_> {
     let entries = event.attributes.iter();
-    wire::Event {
+    lent::Event {
         id: event.id.lend(),
         source: event.source.lend(),
         tenant: event.tenant.lend(),
         time: event.time.lend(),
         sequence: event.sequence,
-        attributes: wire::Attributes(entries.map(|(name, value)| wire::Attribute { name, value }).collect()),
+        attributes: lent::Attributes(entries.map(|(name, value)| lent::Attribute { name, value }).collect()),
         payload: event.payload.lend(),
     }
 }
