@@ -65,7 +65,7 @@ struct Wait {
 }
 
 /// A resolution that a reopening would undo.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Resolution {
     at: Timestamp,
     series: SeriesId,
@@ -74,7 +74,7 @@ struct Resolution {
 }
 
 /// A public message of the customer, as it was counted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct CustomerMessage {
     id: EventId,
     at: Timestamp,
@@ -83,7 +83,7 @@ struct CustomerMessage {
 }
 
 /// What a conversation has come to after some of its events.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent things that have happened or not, no state machine")]
 pub struct Conversation {
     /// The event that reported the opening; it counts from the beginning on.
@@ -148,7 +148,7 @@ pub struct Conversation {
     scores: BTreeMap<EventId, Sentiment>,
     /// How many of the events still to be walked over gave one of these scores.
     scores_ahead: usize,
-    /// The customer's last public message: the one that is mostly scored.
+    /// The public message of the customer that was written last, or scored since: the one that is mostly scored.
     customer_message: Option<CustomerMessage>,
     /// Whether the event being walked over gave a negative duration.
     skewed: bool,
@@ -249,14 +249,64 @@ impl Conversation {
         let tells_initiator = self.initiator.is_none() && public_author(event).is_some();
         let corrects = match &event.payload {
             Payload::Opened(_) => true,
-            Payload::SentimentScored { message, .. } => self
-                .customer_message
-                .as_ref()
-                .is_none_or(|known| known.id.source != event.id.source || known.id.id != *message),
+            Payload::SentimentScored { message, .. } => {
+                let source = event.id.source;
+                self.customer_message.as_ref().is_none_or(|known| known.id.source != source || known.id.id != *message)
+            }
             Payload::StatusChanged { status, .. } => status.excludes(),
             _ => false,
         };
         self.excluded || tells_initiator || corrects
+    }
+
+    /// Whether a message can be scored with nothing folded again.
+    pub(crate) fn knows_message(&self, id: &EventId) -> bool {
+        self.customer_message.as_ref().is_some_and(|known| known.id == *id)
+    }
+
+    /// Makes a public message of the customer known again; the conversation's events are these, in order.
+    pub(crate) fn recall_message(&mut self, id: &EventId, events: &[&Event], facts: &Facts) {
+        let place = events.iter().position(|event| event.id == *id);
+        let (Some(place), Some(first)) = (place, events.first()) else { return };
+        let mut facts = facts.fresh();
+        let mut then = Self::begin(first, events, &mut facts);
+        events[..=place].iter().for_each(|event| then.step(event, &mut facts));
+        if then.knows_message(id) {
+            self.customer_message = then.customer_message;
+        }
+    }
+
+    /// What a conversation of these events, in order, has come to, when the facts stated so far are those without the event at `place`; and
+    /// states the difference. The events before it are walked over once.
+    ///
+    /// `None`, and nothing stated, where that event may change what the ones before it mean.
+    pub(crate) fn with_late(events: &[&Event], place: usize, facts: &mut Facts) -> Option<Self> {
+        let (before, [late, after @ ..]) = events.split_at_checked(place)? else { return None };
+        let tells_of_others = match &late.payload {
+            Payload::Opened(_) | Payload::SentimentScored { .. } => true,
+            Payload::StatusChanged { status, .. } => status.excludes(),
+            _ => false,
+        };
+        // Among events of its instant it may change their order.
+        let is_alone = before.last().is_none_or(|event| event.time < late.time)
+            && after.first().is_none_or(|event| late.time < event.time);
+        // A conversation whose opening was reported begins alike with the event and without it.
+        let has_opening = events.iter().any(|event| matches!(event.payload, Payload::Opened(_)));
+        if tells_of_others || !is_alone || !has_opening {
+            return None;
+        }
+        let mut shared = facts.fresh();
+        let mut with = Self::begin(before.first()?, events, &mut shared);
+        before.iter().for_each(|event| with.step(event, &mut shared));
+        let (mut without, mut old, mut new) = (with.clone(), facts.fresh(), facts.fresh());
+        after.iter().for_each(|event| without.step(event, &mut old));
+        events[place..].iter().for_each(|event| with.step(event, &mut new));
+        // What is left out has no facts at all.
+        if without.excluded || with.excluded {
+            return None;
+        }
+        facts.change(old, new);
+        Some(with)
     }
 
     /// Walks over the next event.

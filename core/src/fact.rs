@@ -184,6 +184,11 @@ impl<'a> Facts<'a> {
         fact
     }
 
+    /// States what leads from some facts to others.
+    pub fn change(&mut self, from: Self, to: Self) {
+        self.list.extend(difference(&from.list, &to.list));
+    }
+
     /// Takes a fact back.
     pub fn take_back(&mut self, fact: Fact) {
         self.list.push(fact.inverse());
@@ -221,7 +226,7 @@ impl<'a> Facts<'a> {
 }
 
 /// Facts that hold until something changes: then they are taken back and others hold.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Holding(Vec<Fact>);
 
 impl Holding {

@@ -1,7 +1,8 @@
 //! The lock-free store of facts: one writer, any number of readers, nobody waits for anybody.
 //!
-//! Facts are kept in append-only columns, one for each tenant, day, [`Measure`], anchor and clock. A fact is a few atomic words
-//! that its only writer stores once; a column's length is published with a release store. Nothing ever moves, so readers
+//! Facts that share instant, series and subject are one row. Rows are kept in append-only columns, one for each tenant, day and
+//! [form](form), which says for which facts a row stands. A row is a few atomic words that its only writer stores once; a column's
+//! length is published with a release store. Nothing ever moves, so readers
 //! never meet freed memory. A column is cut into chunks that know the instants they span, so that a short range skips most of a
 //! day; most tenants have few facts a day in most columns, and then a column is small.
 //!
@@ -14,6 +15,7 @@
 
 mod chunk;
 mod column;
+mod form;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -32,6 +34,7 @@ use crate::time::Timestamp;
 
 use chunk::{ChunkRef, Facts};
 use column::{Column, Columns, Writer};
+use form::{Draft, Forms, Member};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// So many chunks of about one size are made into one.
@@ -40,7 +43,7 @@ const MERGE: usize = 8;
 const CHUNK_FACTS: usize = 1 << 19;
 
 /// The number of a subject within its partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubjectNumber(pub(crate) u32);
 
 /// A subject among those of all partitions of the process.
@@ -164,6 +167,7 @@ pub fn grid(partition: u32, archive: Arc<dyn Archive>) -> Result<(Recorder, Read
         subjects: Vec::new(),
         fragmented: HashSet::new(),
         nothing: Arc::new(Columns::new()),
+        forms: Forms::default(),
     };
     recorder.publish();
     Ok((recorder, Reader { grid }))
@@ -190,6 +194,7 @@ pub struct Recorder {
     fragmented: HashSet<(Symbol, i64)>,
     /// What a day has here when all of it was put away.
     nothing: Arc<Columns>,
+    forms: Forms,
 }
 
 /// The days of all tenants.
@@ -320,15 +325,17 @@ impl Unwritten {
             *facts = Facts::default();
         };
         let day_ms = number * DAY_MS;
-        for (column_number, column) in columns.iter() {
-            let place = u16::try_from(column_number).expect("below 2^16");
+        for (_, column) in columns.iter() {
             let mut count = 0;
-            for (_, fact) in column.fresh(day_ms, *epoch) {
-                facts.push(place, day_ms, &fact);
-                count += 1;
-                if facts.len() >= CHUNK_FACTS {
-                    finish(&mut facts);
+            for (_, row) in column.fresh(day_ms, *epoch) {
+                for member in column.form().members() {
+                    let place = u16::try_from(member.key()).expect("below 2^16");
+                    facts.push(place, day_ms, &row.fact(*member));
+                    if facts.len() >= CHUNK_FACTS {
+                        finish(&mut facts);
+                    }
                 }
+                count += 1;
             }
             column.are_put_away(count);
         }
@@ -431,35 +438,49 @@ impl Recorder {
 
     /// Records facts about a subject. Readers see them after [`Self::publish`].
     pub fn record(&mut self, tenant: Symbol, subject: SubjectNumber, facts: &[Fact]) {
-        let mut rest = facts;
-        while let [first, ..] = rest {
-            let number = first.at.millis().div_euclid(DAY_MS);
-            let day_ms = number * DAY_MS;
-            let is_then = |fact: &Fact| (day_ms..day_ms + DAY_MS).contains(&fact.at.millis());
-            let (facts, after) = rest.split_at(rest.iter().take_while(|fact| is_then(fact)).count());
-            rest = after;
-            let day = self.days.of(tenant, number);
-            if !day.is_unsaved {
-                day.is_unsaved = true;
-                self.unsaved.push((tenant, number));
+        for facts in facts.chunks(u64::BITS as usize) {
+            // Those that are not in a row yet, a bit each.
+            let mut left = u64::MAX >> (u64::BITS as usize - facts.len());
+            while let Some(first) = facts.get(left.trailing_zeros() as usize) {
+                let mut draft = Draft::new(first.at.millis(), first.series, subject);
+                for (place, fact) in facts.iter().enumerate() {
+                    let &Fact { measure, anchor, clock, at, series, value, weight } = fact;
+                    if left >> place & 1 == 1
+                        && series == first.series
+                        && at == first.at
+                        && draft.add(ColumnKey { measure, anchor, clock }.number(), weight, value)
+                    {
+                        left &= !(1 << place);
+                    }
+                }
+                self.write(tenant, &draft);
             }
-            day.last_epoch = self.epoch;
-            day.fresh += facts.len();
-            let mut grown = 0;
-            let columns = day.columns.get_or_insert_with(|| {
-                day.visible = None;
-                grown += Writer::MEMORY;
-                self.changed.insert(tenant);
-                Writer::new()
-            });
-            for &Fact { measure, anchor, clock, at, series, value, weight } in facts {
-                let column = ColumnKey { measure, anchor, clock }.number();
-                let fact = StoredFact { at_ms: at.millis(), series, subject, value, weight };
-                grown += columns.push(column, &fact, day_ms, self.epoch);
-            }
-            day.bytes += grown;
-            self.bytes += grown;
         }
+    }
+
+    fn write(&mut self, tenant: Symbol, draft: &Draft) {
+        let Some(form) = self.forms.number(draft) else {
+            draft.apart().for_each(|alone| self.write(tenant, &alone));
+            return;
+        };
+        let number = draft.row.at_ms.div_euclid(DAY_MS);
+        let day = self.days.of(tenant, number);
+        if !day.is_unsaved {
+            day.is_unsaved = true;
+            self.unsaved.push((tenant, number));
+        }
+        day.last_epoch = self.epoch;
+        day.fresh += draft.len();
+        let mut grown = 0;
+        let columns = day.columns.get_or_insert_with(|| {
+            day.visible = None;
+            grown += Writer::MEMORY;
+            self.changed.insert(tenant);
+            Writer::new()
+        });
+        grown += columns.push(form, &draft.row, &self.forms, number * DAY_MS, self.epoch);
+        day.bytes += grown;
+        self.bytes += grown;
     }
 
     /// Shows readers everything recorded so far, at once.
@@ -591,9 +612,9 @@ impl Recorder {
             if day.is_unsaved {
                 let mut columns = Writer::new();
                 day.bytes = Writer::MEMORY;
-                for (column_number, column) in old.columns().iter() {
-                    for (epoch, fact) in column.fresh(day.number * DAY_MS, u64::MAX) {
-                        day.bytes += columns.push(column_number, &fact, day.number * DAY_MS, epoch);
+                for (form, column) in old.columns().iter() {
+                    for (epoch, row) in column.fresh(day.number * DAY_MS, u64::MAX) {
+                        day.bytes += columns.push(*form, &row, &self.forms, day.number * DAY_MS, epoch);
                     }
                 }
                 day.columns = Some(columns);
@@ -718,8 +739,8 @@ impl View {
         let first = days.partition_point(|day| day.begin_ms() + DAY_MS <= range.from_inclusive);
         for day in days[first..].iter().take_while(|day| day.begin_ms() < range.to_exclusive) {
             let put_away = self.put_away(tenant, day, number)?;
-            let here = day.columns.get(number);
-            if here.is_some() || !put_away.is_empty() {
+            let here: Vec<_> = day.columns.with(number).collect();
+            if !here.is_empty() || !put_away.is_empty() {
                 see(DayColumn { day_ms: day.begin_ms(), put_away, here });
             }
         }
@@ -740,23 +761,24 @@ impl View {
     }
 }
 
-/// A column of a day: what was put away of it and what is here.
+/// What a day holds of a measure: what was put away of it and what is here.
 struct DayColumn<'a> {
     day_ms: i64,
     put_away: Vec<StoredFact>,
-    here: Option<&'a Column>,
+    here: Vec<(&'a Column, Member)>,
 }
 
 impl DayColumn<'_> {
     fn facts(&self, epoch: u64, range: Range) -> impl Iterator<Item = StoredFact> {
-        let here = self.here.map(|column| column.facts(self.day_ms, epoch, range)).into_iter().flatten();
-        let all = self.put_away.iter().copied().chain(here.map(|(_, fact)| fact));
-        all.filter(move |fact| range.contains(fact.at_ms))
+        let here = self.here.iter().flat_map(move |(column, member)| column.facts(*member, self.day_ms, epoch, range));
+        self.put_away.iter().copied().chain(here).filter(move |fact| range.contains(fact.at_ms))
     }
 
     /// Whether any fact may be taken back.
     fn has_minus(&self) -> bool {
-        self.here.is_some_and(Column::has_minus) || self.put_away.iter().any(|fact| fact.weight == Weight::Minus)
+        let mut weights = self.here.iter().map(|(_, member)| member.weight());
+        let mut put_away = self.put_away.iter().map(|fact| fact.weight);
+        weights.any(|weight| weight == Weight::Minus) || put_away.any(|weight| weight == Weight::Minus)
     }
 }
 

@@ -16,13 +16,13 @@ use crate::filter::Filter;
 
 /// A list that only grows. One thread may add while any number read, without locks and without moving what is there.
 #[derive(Debug)]
-struct AppendList<T> {
+pub(crate) struct AppendList<T> {
     // Segment k holds 2^k values, so no value ever moves.
     segments: [OnceLock<Box<[OnceLock<T>]>>; 32],
 }
 
 impl<T> AppendList<T> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { segments: [const { OnceLock::new() }; 32] }
     }
 
@@ -33,13 +33,13 @@ impl<T> AppendList<T> {
         (segment as usize, usize::try_from(within).expect("a segment holds fewer than 2^32 values"))
     }
 
-    fn get(&self, index: u32) -> Option<&T> {
+    pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let (segment, within) = Self::place(index);
         self.segments[segment].get()?.get(within)?.get()
     }
 
     /// Sets the value at `index`; the first value set stays.
-    fn set(&self, index: u32, value: T) {
+    pub(crate) fn set(&self, index: u32, value: T) {
         let (segment, within) = Self::place(index);
         let slots = self.segments[segment].get_or_init(|| (0..1u64 << segment).map(|_| OnceLock::new()).collect());
         let _ = slots[within].set(value);
@@ -228,7 +228,7 @@ impl Symbol {
 }
 
 /// An interned combination of dimension values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(pub(crate) u32);
 
 /// The interning tables of a process, shared by its partitions and queries.

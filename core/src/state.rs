@@ -135,6 +135,9 @@ pub struct Moved {
     pub message: Event,
 }
 
+/// The most events of a subject of which each late one may be worth a fold. The late events of one block share a fold of a longer one.
+const SHORT: usize = 64;
+
 /// What a state points to, about.
 const STATE_HEAP: usize = 400;
 
@@ -186,6 +189,7 @@ impl Subject {
     /// Adds an event. In order, its facts are stated at once; otherwise the subject is unsettled from now on.
     pub fn add(&mut self, event: &Event, facts: &mut Facts) -> Added {
         let (names, rules) = (facts.names(), facts.rules());
+        self.recall_message(event, facts);
         let must_fold_again = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(event))
             || self.last_from_outside().is_some_and(|last| last >= event.time)
             // A message that was moved here may have the same id as one of this conversation.
@@ -205,6 +209,9 @@ impl Subject {
                 }
             }
             (Added::Last | Added::Within, _) if self.stated.is_none() => {
+                if added == Added::Within && self.take_in_late(event, facts) {
+                    return added;
+                }
                 if let Some(state) = &mut self.state {
                     state.rest(facts);
                 }
@@ -214,6 +221,32 @@ impl Subject {
             (Added::Last | Added::Within | Added::Duplicate, _) => {}
         }
         added
+    }
+
+    /// Before a message other than the last one is scored: makes it known to the conversation again, so that nothing has to be folded twice.
+    fn recall_message(&mut self, event: &Event, facts: &Facts) {
+        let Payload::SentimentScored { message, .. } = &event.payload else { return };
+        let Some(State::Conversation(conversation)) = &mut self.state else { return };
+        let message = EventId { source: event.id.source, id: message.clone() };
+        if self.stated.is_none() && !conversation.knows_message(&message) && self.timeline.len() <= SHORT {
+            let active = self.timeline.active();
+            conversation.recall_message(&message, &in_order(active.iter(), facts.names()), facts);
+        }
+    }
+
+    /// States what a late event of a short conversation changes; false where it has to be folded again for that.
+    fn take_in_late(&mut self, event: &Event, facts: &mut Facts) -> bool {
+        let Some(State::Conversation(conversation)) = &mut self.state else { return false };
+        let is_more = !self.mentions.is_empty() || !self.moved.is_empty() || event.payload.takes_back().is_some();
+        if is_more || conversation.is_excluded() || self.timeline.len() > SHORT {
+            return false;
+        }
+        let active = self.timeline.active();
+        let events = in_order(active.iter(), facts.names());
+        let place = events.iter().position(|known| known.id == event.id);
+        let Some(with) = place.and_then(|place| Conversation::with_late(&events, place, facts)) else { return false };
+        **conversation = with;
+        true
     }
 
     /// Whether nothing but this event is known, and it leaves the subject counted where it is.

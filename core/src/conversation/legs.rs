@@ -11,7 +11,7 @@ use crate::series::{DimensionValues, SeriesId, Symbol};
 use crate::time::Timestamp;
 
 /// What is known of a leg.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Leg {
     queued: Option<Instant>,
     /// The queue named by the queued event.

@@ -9,7 +9,7 @@ use crate::series::{DimensionValues, SeriesId, Symbol};
 use crate::time::Timestamp;
 
 /// A target that has started and is not fulfilled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Promise {
     policy: Symbol,
     target: Target,

@@ -1,48 +1,49 @@
 //! Facts in memory: the columns of one tenant's day.
 //!
-//! A column is written in pieces that never move, each a stretch of facts one after the other, about ten bytes each. Its only
-//! writer stores whole words and then publishes how many bytes of them hold facts; readers read up to there. A piece can be
+//! A column holds rows of one [form](super::form). It is written in pieces that never move, each a stretch of rows one after the other. Its only
+//! writer stores whole words and then publishes how many bytes of them hold rows; readers read up to there. A piece can be
 //! read without those before it, and knows the instants it spans, so that a short range skips most of a day.
 //!
-//! A fact is a head of two bytes, then its instant, series and subject in as many bytes as they need, then its value. Of instants and
-//! subjects the difference to the fact before is written.
+//! A row is a head of two bytes, then its instant, series and subject in as many bytes as they need, then its values. Of instants and
+//! subjects the difference to the row before is written.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::form::{Form, Forms, MOST_VALUES, Member, Row};
 use super::{Range, StoredFact, SubjectNumber};
-use crate::fact::{Measure, Weight};
-use crate::series::SeriesId;
+use crate::fact::Weight;
+use crate::series::{AppendList, SeriesId};
 
 /// The bytes of a column's first piece; each further one has twice as many, up to the most.
 const FIRST_PIECE: usize = 48;
 const MOST_IN_PIECE: usize = 1 << 14;
 
-/// The most bytes a fact takes: its head, three numbers of four bytes, its value and its epoch.
-const MOST_IN_FACT: usize = 2 + 3 * 4 + 8 + 8;
+/// The most bytes a row takes: its head, three numbers of four bytes, its values, each but the first with a byte of its own, and its
+/// epoch.
+const MOST_IN_ROW: usize = 2 + 3 * 4 + MOST_VALUES * 9 - 1 + 8;
 /// The same in whole words, as far as they may be written in any of their bytes.
-const WORDS: usize = MOST_IN_FACT / WORD + 2;
+const WORDS: usize = MOST_IN_ROW / WORD + 2;
 const WORD: usize = size_of::<u64>();
 const BYTES: u64 = WORD as u64;
 
-/// The head of a fact, from the lowest bit: its weight; of its instant, series and subject how many bytes they take, less one;
-/// how its value is written; by how much its epoch is above that of the fact before.
-const MINUS: u64 = 1;
-const INSTANT: u32 = 1;
-const SERIES: u32 = 3;
-const SUBJECT: u32 = 5;
-const VALUE: u32 = 7;
-const EPOCH: u32 = 11;
-/// A value that is none takes no bytes; a small one up to five, and so does the time from a value to the fact's instant, as many
+/// The head of a row, from the lowest bit: of its instant, series and subject how many bytes they take, less one; how its first value is
+/// written; by how much its epoch is above that of the row before.
+const INSTANT: u32 = 0;
+const SERIES: u32 = 2;
+const SUBJECT: u32 = 4;
+const VALUE: u32 = 6;
+const EPOCH: u32 = 10;
+/// A value that is none takes no bytes; a small one up to five, and so does the time from a value to the row's instant, as many
 /// values are instants themselves; any other takes eight.
 const SINCE_VALUE: u64 = 5;
 const ANY_VALUE: u64 = 11;
 /// Numbers below this take five bytes.
 const SMALL: u64 = 1 << 40;
 /// The epoch stands at the end.
-const ANY_EPOCH: u64 = 31;
+const ANY_EPOCH: u64 = 63;
 
-/// The fact before, as far as the next one is written by its difference to it.
+/// The row before, as far as the next one is written by its difference to it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Last {
     epoch: u64,
@@ -52,10 +53,10 @@ struct Last {
 
 #[derive(Debug)]
 struct Piece {
-    /// The first and the last instant within the day of its facts.
+    /// The first and the last instant within the day of its rows.
     first_ms: AtomicU32,
     last_ms: AtomicU32,
-    /// How many bytes hold whole facts.
+    /// How many bytes hold whole rows.
     used: AtomicU32,
     words: Arc<[AtomicU64]>,
     next: OnceLock<Arc<Piece>>,
@@ -80,16 +81,16 @@ impl Piece {
         first_ms < range.to_exclusive && last_ms >= range.from_inclusive
     }
 
-    /// Its facts with their epochs.
-    fn facts(&self, day_ms: i64) -> impl Iterator<Item = (u64, StoredFact)> {
+    /// Its rows, of so many values each, with their epochs.
+    fn rows(&self, values: usize, day_ms: i64) -> impl Iterator<Item = (u64, Row)> {
         let used = self.used.load(Ordering::Acquire) as usize;
         let mut written = Written { words: &self.words, at: 0 };
         let mut last = Last::default();
-        std::iter::from_fn(move || (written.at < used).then(|| written.fact(&mut last, day_ms)))
+        std::iter::from_fn(move || (written.at < used).then(|| written.row(values, &mut last, day_ms)))
     }
 }
 
-/// A fact as it is to be written.
+/// A row as it is to be written.
 struct Packed {
     bytes: [u8; WORDS * WORD],
     count: usize,
@@ -101,27 +102,24 @@ impl Packed {
     }
 
     #[inline]
-    fn write(&mut self, fact: &StoredFact, instant: u32, epoch: u64, last: Last) {
-        let mut head = u64::from(fact.weight == Weight::Minus) * MINUS;
-        let subject = fact.subject.0.wrapping_sub(last.subject).cast_signed();
-        head |= self.number(zigzag(instant.wrapping_sub(last.instant).cast_signed())) << INSTANT;
-        head |= self.number(fact.series.0) << SERIES;
+    fn write(&mut self, row: &Row, values: usize, instant: u32, epoch: u64, last: Last) {
+        let subject = row.subject.0.wrapping_sub(last.subject).cast_signed();
+        let mut head = self.number(zigzag(instant.wrapping_sub(last.instant).cast_signed())) << INSTANT;
+        head |= self.number(row.series.0) << SERIES;
         head |= self.number(zigzag(subject)) << SUBJECT;
-        let (value, since) = (zigzag_long(fact.value), zigzag_long(fact.at_ms.wrapping_sub(fact.value)));
-        head |= if value < SMALL {
-            self.value(value, 0) << VALUE
-        } else if since < SMALL {
-            // The time to a value is never written in no bytes: that says that there is none.
-            (SINCE_VALUE + self.value(since, 1)) << VALUE
-        } else {
-            self.long(fact.value.cast_unsigned());
-            ANY_VALUE << VALUE
-        };
+        let mut values = row.values.iter().take(values);
+        if let Some(value) = values.next() {
+            head |= self.value(*value, row.at_ms) << VALUE;
+        }
+        for value in values {
+            let place = self.count;
+            self.count += 1;
+            let [kind, ..] = self.value(*value, row.at_ms).to_le_bytes();
+            self.bytes[place] = kind;
+        }
         let above = epoch.wrapping_sub(last.epoch);
-        if above < ANY_EPOCH {
-            head |= above << EPOCH;
-        } else {
-            head |= ANY_EPOCH << EPOCH;
+        head |= above.min(ANY_EPOCH) << EPOCH;
+        if above >= ANY_EPOCH {
             self.long(epoch);
         }
         let [low, high, ..] = head.to_le_bytes();
@@ -137,11 +135,26 @@ impl Packed {
         less_one.into()
     }
 
-    /// Writes a small value; how many bytes it takes.
+    /// Writes a value; how it is written.
     #[inline]
-    fn value(&mut self, value: u64, at_least: u32) -> u64 {
-        self.bytes[self.count..self.count + 8].copy_from_slice(&value.to_le_bytes());
-        let bytes = (u64::BITS - value.leading_zeros()).div_ceil(8).max(at_least);
+    fn value(&mut self, value: i64, at_ms: i64) -> u64 {
+        let (small, since) = (zigzag_long(value), zigzag_long(at_ms.wrapping_sub(value)));
+        if small < SMALL {
+            self.small(small, 0)
+        } else if since < SMALL {
+            // The time to a value is never written in no bytes: that says that there is none.
+            SINCE_VALUE + self.small(since, 1)
+        } else {
+            self.long(value.cast_unsigned());
+            ANY_VALUE
+        }
+    }
+
+    /// Writes a small number; how many bytes it takes.
+    #[inline]
+    fn small(&mut self, number: u64, at_least: u32) -> u64 {
+        self.bytes[self.count..self.count + 8].copy_from_slice(&number.to_le_bytes());
+        let bytes = (u64::BITS - number.leading_zeros()).div_ceil(8).max(at_least);
         self.count += bytes as usize;
         bytes.into()
     }
@@ -152,7 +165,7 @@ impl Packed {
     }
 }
 
-/// Facts still to be read.
+/// Rows still to be read.
 struct Written<'a> {
     words: &'a [AtomicU64],
     /// The next byte.
@@ -178,26 +191,37 @@ impl Written<'_> {
     }
 
     #[inline]
-    fn fact(&mut self, last: &mut Last, day_ms: i64) -> (u64, StoredFact) {
-        let head = self.number(2);
-        last.instant = last.instant.wrapping_add_signed(unzigzag(self.short(head, INSTANT)));
-        let series = SeriesId(self.short(head, SERIES));
-        last.subject = last.subject.wrapping_add_signed(unzigzag(self.short(head, SUBJECT)));
-        let at_ms = day_ms + i64::from(last.instant);
-        let kind = head >> VALUE & 15;
-        let value = if kind <= SINCE_VALUE {
+    fn value(&mut self, kind: u64, at_ms: i64) -> i64 {
+        if kind <= SINCE_VALUE {
             unzigzag_long(self.number(kind))
         } else if kind < ANY_VALUE {
             at_ms.wrapping_sub(unzigzag_long(self.number(kind - SINCE_VALUE)))
         } else {
             self.number(BYTES).cast_signed()
-        };
+        }
+    }
+
+    #[inline]
+    fn row(&mut self, values: usize, last: &mut Last, day_ms: i64) -> (u64, Row) {
+        let head = self.number(2);
+        last.instant = last.instant.wrapping_add_signed(unzigzag(self.short(head, INSTANT)));
+        let series = SeriesId(self.short(head, SERIES));
+        last.subject = last.subject.wrapping_add_signed(unzigzag(self.short(head, SUBJECT)));
+        let at_ms = day_ms + i64::from(last.instant);
+        let mut row = Row { at_ms, series, subject: SubjectNumber(last.subject), values: [0; MOST_VALUES] };
+        let mut places = row.values.iter_mut().take(values);
+        if let Some(first) = places.next() {
+            *first = self.value(head >> VALUE & 15, at_ms);
+        }
+        for value in places {
+            let kind = self.number(1);
+            *value = self.value(kind, at_ms);
+        }
         match head >> EPOCH {
             ANY_EPOCH => last.epoch = self.number(BYTES),
             above => last.epoch += above,
         }
-        let weight = if head & MINUS == 0 { Weight::Plus } else { Weight::Minus };
-        (last.epoch, StoredFact { at_ms, series, subject: SubjectNumber(last.subject), value, weight })
+        (last.epoch, row)
     }
 }
 
@@ -217,43 +241,50 @@ fn unzigzag_long(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
-/// The facts of one measure at one end on one clock, as readers see them.
+/// The rows of one form, as readers see them.
 #[derive(Debug)]
 pub(super) struct Column {
-    first: OnceLock<Arc<Piece>>,
-    /// Whether any fact has weight -1.
-    has_minus: AtomicBool,
-    /// How many facts have been put away. Only one thread at a time looks at it.
+    form: Form,
+    first: Option<Arc<Piece>>,
+    /// How many rows have been put away. Only one thread at a time looks at it.
     put_away: AtomicUsize,
 }
 
 impl Column {
-    const fn new() -> Self {
-        Self { first: OnceLock::new(), has_minus: AtomicBool::new(false), put_away: AtomicUsize::new(0) }
+    /// What its rows stand for.
+    pub(super) fn form(&self) -> &Form {
+        &self.form
     }
 
-    /// The facts up to an epoch with their epochs, in the order they came, without pieces that lie outside of a range; `day_ms` is
+    /// The rows up to an epoch with their epochs, in the order they came, without pieces that lie outside of a range; `day_ms` is
     /// where the day begins.
-    pub(super) fn facts(&self, day_ms: i64, epoch: u64, range: Range) -> impl Iterator<Item = (u64, StoredFact)> {
+    fn rows(&self, day_ms: i64, epoch: u64, range: Range) -> impl Iterator<Item = (u64, Row)> {
         // What came up to the epoch was written before the epoch was published, so its pieces and their spans are there.
-        let pieces = std::iter::successors(self.first.get(), |piece| piece.next.get());
+        let pieces = std::iter::successors(self.first.as_ref(), |piece| piece.next.get());
         let pieces = pieces.filter(move |piece| piece.is_in(day_ms, range));
-        pieces.flat_map(move |piece| piece.facts(day_ms)).take_while(move |(came, _)| *came <= epoch)
+        let values = self.form.values;
+        pieces.flat_map(move |piece| piece.rows(values, day_ms)).take_while(move |(came, _)| *came <= epoch)
     }
 
-    /// The facts up to an epoch that have not been put away yet.
-    pub(super) fn fresh(&self, day_ms: i64, epoch: u64) -> impl Iterator<Item = (u64, StoredFact)> {
-        self.facts(day_ms, epoch, Range::ALL).skip(self.put_away.load(Ordering::Relaxed))
+    /// The facts of its rows up to an epoch that a member of its form stands for.
+    pub(super) fn facts(
+        &self,
+        member: Member,
+        day_ms: i64,
+        epoch: u64,
+        range: Range,
+    ) -> impl Iterator<Item = StoredFact> {
+        self.rows(day_ms, epoch, range).map(move |(_, row)| row.fact(member))
     }
 
-    /// So many more facts have been put away.
+    /// The rows up to an epoch that have not been put away yet, with their epochs.
+    pub(super) fn fresh(&self, day_ms: i64, epoch: u64) -> impl Iterator<Item = (u64, Row)> {
+        self.rows(day_ms, epoch, Range::ALL).skip(self.put_away.load(Ordering::Relaxed))
+    }
+
+    /// So many more rows have been put away.
     pub(super) fn are_put_away(&self, count: usize) {
         self.put_away.store(self.put_away.load(Ordering::Relaxed) + count, Ordering::Relaxed);
-    }
-
-    /// Whether any fact up to an epoch that was published may be taken back.
-    pub(super) fn has_minus(&self) -> bool {
-        self.has_minus.load(Ordering::Relaxed)
     }
 }
 
@@ -267,47 +298,33 @@ impl Drop for Column {
     }
 }
 
-const COLUMNS: usize = Measure::ALL.len() * 4;
-/// Columns come in groups, so that a day with facts of few measures stays small.
-const GROUP: usize = 16;
-
-type Group = [Column; GROUP];
-
-/// The columns of a day, as readers see them.
+/// The columns of a day, as readers see them, each with the number of its form; in the order they began.
 #[derive(Debug)]
-pub(super) struct Columns([OnceLock<Box<Group>>; COLUMNS.div_ceil(GROUP)]);
+pub(super) struct Columns(AppendList<(u32, Column)>);
 
 impl Columns {
     pub(super) const fn new() -> Self {
-        Self([const { OnceLock::new() }; COLUMNS.div_ceil(GROUP)])
+        Self(AppendList::new())
     }
 
-    pub(super) fn get(&self, number: usize) -> Option<&Column> {
-        self.0[number / GROUP].get().map(|group| &group[number % GROUP])
+    /// Every column there may be rows in, with the number of its form.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(u32, Column)> {
+        (0..).map_while(|place| self.0.get(place))
     }
 
-    /// Every column there may be facts in, with its number.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Column)> {
-        let groups = (0..).step_by(GROUP).zip(&self.0).filter_map(|(first, group)| Some((first, group.get()?)));
-        groups.flat_map(|(first, group)| (first..).zip(group.iter()))
-    }
-
-    fn column(&self, number: usize, grown: &mut usize) -> &Column {
-        let group = self.0[number / GROUP].get_or_init(|| {
-            *grown += size_of::<Group>();
-            Box::new([const { Column::new() }; GROUP])
-        });
-        &group[number % GROUP]
+    /// The columns with facts of a key, with what stands for those facts.
+    pub(super) fn with(&self, key: usize) -> impl Iterator<Item = (&Column, Member)> {
+        self.iter().flat_map(move |(_, column)| column.form.with(key).map(move |member| (column, member)))
     }
 }
 
-/// The only writer of a day's columns. What it has to know of a column lies together: most facts are of another column than
-/// the one before, and each look at memory that is far away costs more than writing the fact.
+/// The only writer of a day's columns. What it has to know of a column lies together: most rows are of another column than
+/// the one before, and each look at memory that is far away costs more than writing the row.
 #[derive(Debug)]
 pub(super) struct Writer {
     columns: Arc<Columns>,
-    /// For each column, which of the ends is its; [`NONE`] where there is no fact.
-    places: Box<[u16; COLUMNS]>,
+    /// For each form, which of the ends is its; [`NONE`] where there is no row.
+    places: Vec<u16>,
     ends: Vec<End>,
 }
 
@@ -327,19 +344,20 @@ struct End {
     /// The word that is written to next, as far as it is written.
     word: u64,
     last: Last,
-    has_minus: bool,
+    /// How many values a row has.
+    values: usize,
 }
 
 impl End {
-    fn new(piece: Arc<Piece>, has_minus: bool) -> Self {
+    fn new(piece: Arc<Piece>, values: usize) -> Self {
         let (first_ms, last_ms, words) = (u32::MAX, 0, Arc::clone(&piece.words));
-        Self { piece, words, used: 0, first_ms, last_ms, word: 0, last: Last::default(), has_minus }
+        Self { piece, words, used: 0, first_ms, last_ms, word: 0, last: Last::default(), values }
     }
 
-    /// Writes a fact where there is room.
-    fn push(&mut self, fact: &StoredFact, instant: u32, epoch: u64) -> bool {
+    /// Writes a row where there is room.
+    fn push(&mut self, row: &Row, instant: u32, epoch: u64) -> bool {
         let mut packed = Packed::new();
-        packed.write(fact, instant, epoch, self.last);
+        packed.write(row, self.values, instant, epoch, self.last);
         let used = self.used as usize;
         let (first, shift) = (used / WORD, used % WORD * 8);
         let end = used + packed.count;
@@ -364,60 +382,60 @@ impl End {
             self.piece.last_ms.store(instant, Ordering::Relaxed);
         }
         self.used = u32::try_from(end).expect("a piece is small");
-        self.last = Last { epoch, instant, subject: fact.subject.0 };
+        self.last = Last { epoch, instant, subject: row.subject.0 };
         true
     }
 }
 
 impl Writer {
     pub(super) fn new() -> Self {
-        Self { columns: Arc::new(Columns::new()), places: Box::new([NONE; COLUMNS]), ends: Vec::new() }
+        Self { columns: Arc::new(Columns::new()), places: Vec::new(), ends: Vec::new() }
     }
 
-    /// The memory of one without facts.
-    pub(super) const MEMORY: usize = size_of::<Columns>() + size_of::<[u16; COLUMNS]>();
+    /// The memory of one without rows.
+    pub(super) const MEMORY: usize = size_of::<Columns>();
 
     /// What readers see.
     pub(super) fn columns(&self) -> &Arc<Columns> {
         &self.columns
     }
 
-    /// Adds a fact to a column; returns how many bytes of memory that took anew.
-    pub(super) fn push(&mut self, number: usize, fact: &StoredFact, day_ms: i64, epoch: u64) -> usize {
+    /// Adds a row to the column of its form; returns how many bytes of memory that took anew.
+    pub(super) fn push(&mut self, number: u32, row: &Row, forms: &Forms, day_ms: i64, epoch: u64) -> usize {
         let mut grown = 0;
-        let instant = u32::try_from(fact.at_ms - day_ms).expect("within a day");
-        let place = match usize::from(self.places[number]) {
-            place if place < self.ends.len() => place,
-            _ => self.begin(number, &mut grown),
+        let instant = u32::try_from(row.at_ms - day_ms).expect("within a day");
+        let place = match self.places.get(number as usize) {
+            Some(place) if *place != NONE => usize::from(*place),
+            _ => self.begin(number, forms, &mut grown),
         };
         let end = &mut self.ends[place];
-        let is_minus = fact.weight == Weight::Minus;
-        if is_minus && !end.has_minus {
-            end.has_minus = true;
-            self.columns.column(number, &mut grown).has_minus.store(true, Ordering::Relaxed);
-        }
-        if !end.push(fact, instant, epoch) {
+        while !end.push(row, instant, epoch) {
             // Twice as long as the one before, and it can be read without that.
             let capacity = (end.words.len() * WORD * 2).min(MOST_IN_PIECE);
             grown += Piece::memory(capacity);
             let next = Arc::new(Piece::new(capacity));
             let _ = end.piece.next.set(Arc::clone(&next));
-            *end = End::new(next, end.has_minus);
-            end.push(fact, instant, epoch);
+            *end = End::new(next, end.values);
         }
         end.piece.used.store(end.used, Ordering::Release);
         grown
     }
 
     #[cold]
-    fn begin(&mut self, number: usize, grown: &mut usize) -> usize {
-        let piece = Arc::new(Piece::new(FIRST_PIECE));
-        *grown += Piece::memory(FIRST_PIECE) + size_of::<End>();
-        let _ = self.columns.column(number, grown).first.set(Arc::clone(&piece));
-        self.ends.push(End::new(piece, false));
-        let place = self.ends.len() - 1;
-        self.places[number] = u16::try_from(place).expect("fewer columns than 2^16");
-        place
+    fn begin(&mut self, number: u32, forms: &Forms, grown: &mut usize) -> usize {
+        let (piece, form) = (Arc::new(Piece::new(FIRST_PIECE)), forms.form(number));
+        *grown += Piece::memory(FIRST_PIECE) + size_of::<End>() + 2 * size_of::<(u32, Column)>();
+        let place = u16::try_from(self.ends.len()).expect("fewer forms than 2^16");
+        self.ends.push(End::new(Arc::clone(&piece), form.values));
+        let column = Column { form, first: Some(piece), put_away: AtomicUsize::new(0) };
+        self.columns.0.set(place.into(), (number, column));
+        let needed = number as usize + 1;
+        if self.places.len() < needed {
+            *grown += (needed - self.places.len()) * size_of::<u16>();
+            self.places.resize(needed, NONE);
+        }
+        self.places[number as usize] = place;
+        place.into()
     }
 }
 
@@ -426,47 +444,58 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::DAY_MS;
+    use super::super::form::Draft;
     use super::*;
 
-    fn facts() -> impl Strategy<Value = Vec<(u64, StoredFact)>> {
+    type Values = [i64; MOST_VALUES];
+
+    fn rows() -> impl Strategy<Value = Vec<(u64, Row)>> {
         let small = -40_000_000_000..40_000_000_000i64;
         let value = prop_oneof![Just(0), small, 1_700_000_000_000..1_800_000_000_000i64, any::<i64>()];
+        let values: [_; MOST_VALUES] = std::array::from_fn(|_| value.clone());
         let instant = prop_oneof![0..DAY_MS, Just(0), Just(DAY_MS - 1)];
-        let fact = (instant, any::<u32>(), any::<u32>(), value, any::<bool>(), 0..3u64);
-        proptest::collection::vec(fact, 0..2_000).prop_map(|facts| {
+        let row = (instant, any::<u32>(), any::<u32>(), values, 0..3u64);
+        proptest::collection::vec(row, 0..2_000).prop_map(|rows| {
             let mut epoch = 0;
-            let stored = |(at, series, subject, value, plus, later)| {
-                epoch += later;
-                let weight = if plus { Weight::Plus } else { Weight::Minus };
+            let of = |(at, series, subject, values, later): (i64, u32, u32, Values, u64)| {
+                epoch += later * later * 20;
                 let (series, subject) = (SeriesId(series), SubjectNumber(subject));
-                (epoch, StoredFact { at_ms: 20_000 * DAY_MS + at, series, subject, value, weight })
+                (epoch, Row { at_ms: 20_000 * DAY_MS + at, series, subject, values })
             };
-            facts.into_iter().map(stored).collect()
+            rows.into_iter().map(of).collect()
         })
     }
 
     proptest! {
         #[test]
-        fn facts_are_read_as_they_were_written(facts in facts(), until in 0..3_000u64) {
-            let (mut writer, day_ms) = (Writer::new(), 20_000 * DAY_MS);
-            for (epoch, fact) in &facts {
-                // Two columns, one of them with every other fact.
-                writer.push(5, fact, day_ms, *epoch);
-                if epoch % 2 == 0 {
-                    writer.push(COLUMNS - 1, fact, day_ms, *epoch);
+        fn rows_are_read_as_they_were_written(rows in rows(), until in 0..60_000u64) {
+            let (mut writer, mut forms, day_ms) = (Writer::new(), Forms::default(), 20_000 * DAY_MS);
+            // Forms of no value, of one, and so on.
+            let numbers: Vec<u32> = (0..=MOST_VALUES)
+                .map(|values| {
+                    let mut draft = Draft::new(0, SeriesId(0), SubjectNumber(0));
+                    (0..=i64::try_from(values).expect("few")).for_each(|value| assert!(draft.add(0, Weight::Plus, value)));
+                    forms.number(&draft).expect("there is room")
+                })
+                .collect();
+            for (epoch, row) in &rows {
+                for number in &numbers {
+                    writer.push(*number, row, &forms, day_ms, *epoch);
                 }
             }
-            let columns = Arc::clone(writer.columns());
-            let read = |number| -> Vec<_> {
-                columns.get(number).map(|column| column.facts(day_ms, until, Range::ALL).collect()).unwrap_or_default()
-            };
-            let even: Vec<_> = facts.iter().copied().filter(|(epoch, _)| *epoch <= until && epoch % 2 == 0).collect();
-            prop_assert_eq!(read(COLUMNS - 1), even);
-            let read = read(5);
-            let expected: Vec<_> = facts.iter().copied().filter(|(epoch, _)| *epoch <= until).collect();
-            prop_assert_eq!(read, expected);
-            let none = facts.iter().all(|(_, fact)| fact.weight == Weight::Plus);
-            prop_assert_eq!(columns.get(5).is_some_and(Column::has_minus), !none);
+            let expected: Vec<_> = rows.iter().copied().filter(|(epoch, _)| *epoch <= until).collect();
+            let columns: Vec<_> = writer.columns().iter().collect();
+            prop_assert_eq!(columns.len(), if rows.is_empty() { 0 } else { numbers.len() });
+            for (values, (number, column)) in columns.into_iter().enumerate() {
+                prop_assert_eq!(*number, numbers[values]);
+                let with_values = |(epoch, row): &(u64, Row)| {
+                    let mut row = *row;
+                    row.values[values..].fill(0);
+                    (*epoch, row)
+                };
+                let read: Vec<_> = column.rows(day_ms, until, Range::ALL).collect();
+                prop_assert_eq!(read, expected.iter().map(with_values).collect::<Vec<_>>());
+            }
         }
     }
 }
