@@ -270,7 +270,9 @@ impl Conversation {
         let (Some(place), Some(first)) = (place, events.first()) else { return };
         let mut facts = facts.fresh();
         let mut then = Self::begin(first, events, &mut facts);
-        events[..=place].iter().for_each(|event| then.step(event, &mut facts));
+        for event in &events[..=place] {
+            then.step(event, &mut facts);
+        }
         if then.knows_message(id) {
             self.customer_message = then.customer_message;
         }
@@ -297,15 +299,21 @@ impl Conversation {
         }
         let mut shared = facts.fresh();
         let mut with = Self::begin(before.first()?, events, &mut shared);
-        before.iter().for_each(|event| with.step(event, &mut shared));
+        for event in before {
+            with.step(event, &mut shared);
+        }
         let (mut without, mut old, mut new) = (with.clone(), facts.fresh(), facts.fresh());
-        after.iter().for_each(|event| without.step(event, &mut old));
-        events[place..].iter().for_each(|event| with.step(event, &mut new));
+        for event in after {
+            without.step(event, &mut old);
+        }
+        for event in &events[place..] {
+            with.step(event, &mut new);
+        }
         // What is left out has no facts at all.
         if without.excluded || with.excluded {
             return None;
         }
-        facts.change(old, new);
+        facts.change(&old, &new);
         Some(with)
     }
 

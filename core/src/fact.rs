@@ -185,7 +185,7 @@ impl<'a> Facts<'a> {
     }
 
     /// States what leads from some facts to others.
-    pub fn change(&mut self, from: Self, to: Self) {
+    pub fn change(&mut self, from: &Self, to: &Self) {
         self.list.extend(difference(&from.list, &to.list));
     }
 

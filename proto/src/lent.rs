@@ -135,6 +135,20 @@ impl<'a> Input<'a> {
     }
 
     fn long_varint(&mut self) -> Result<u64, Malformed> {
+        if let Some(bytes) = self.bytes.first_chunk() {
+            let bytes = u64::from_le_bytes(*bytes);
+            // The bits that say which bytes are the last of a number. Of the bytes up to the first of these, the other seven bits are
+            // pushed together.
+            let lasts = !bytes & 0x8080_8080_8080_8080;
+            if lasts != 0 {
+                let mut value = bytes & (lasts ^ (lasts - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+                value = (value & 0x7f00_7f00_7f00_7f00) >> 1 | value & 0x007f_007f_007f_007f;
+                value = (value & 0x3fff_0000_3fff_0000) >> 2 | value & 0x0000_3fff_0000_3fff;
+                value = (value & 0x0fff_ffff_0000_0000) >> 4 | value & 0x0000_0000_0fff_ffff;
+                self.bytes = self.bytes.get(lasts.trailing_zeros() as usize / 8 + 1..).unwrap_or_default();
+                return Ok(value);
+            }
+        }
         let mut value = 0;
         for (place, byte) in self.bytes.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (place * 7);

@@ -12,7 +12,6 @@ use std::sync::{Arc, OnceLock};
 
 use super::form::{Form, Forms, MOST_VALUES, Member, Row};
 use super::{Range, StoredFact, SubjectNumber};
-use crate::fact::Weight;
 use crate::series::{AppendList, SeriesId};
 
 /// The bytes of a column's first piece; each further one has twice as many, up to the most.
@@ -446,6 +445,7 @@ mod tests {
     use super::super::DAY_MS;
     use super::super::form::Draft;
     use super::*;
+    use crate::fact::Weight;
 
     type Values = [i64; MOST_VALUES];
 

@@ -131,6 +131,7 @@ impl<L: EventLog> Intake<L> {
             return Err(Fault::in_field(Reason::BatchTooLarge, "events", message));
         }
         let (shares, refusals) = self.sort(&events)?;
+        self.hold(&shares).await?;
         let (blocks, shares) = (0..)
             .map(PartitionId)
             .zip(shares)
@@ -139,6 +140,17 @@ impl<L: EventLog> Intake<L> {
             .unzip();
         let appended = self.log.queue(blocks).await.map_err(fault)?;
         Ok(Submitted { count, refusals, shares, appended, _room: room })
+    }
+
+    /// Holds a batch back until aggregation keeps up with what was written before: else it would be acknowledged unverified, and the
+    /// next ones, too.
+    async fn hold(&self, shares: &[Share]) -> Result<(), Fault> {
+        let deadline = Instant::now() + self.limits.verdict_wait;
+        for (partition, _) in (0..).map(PartitionId).zip(shares).filter(|(_, share)| !share.indices.is_empty()) {
+            let head = self.log.head(partition).map_err(fault)?;
+            self.verdicts.hold(partition, head, deadline.saturating_duration_since(Instant::now())).await;
+        }
+        Ok(())
     }
 
     /// What became of a batch, once its valid events are on stable storage.

@@ -14,6 +14,13 @@ use crate::{PartitionId, Position};
 /// An aggregator further than this many blocks behind a position is not waited for.
 pub const MAX_LAG: u64 = 64;
 
+/// Where an aggregator is further behind than this, new blocks are held back until it is not: it has to keep up, so that blocks are
+/// verified.
+pub const HOLD_LAG: u64 = MAX_LAG / 2;
+
+/// An aggregator further behind than this reads what came before it started, or nearly stands still: new blocks are not held back for it.
+pub const FAR_LAG: u64 = 1_024;
+
 /// For how many of a partition's newest applied blocks verdicts are kept.
 pub const KEPT_BLOCKS: u64 = 4096;
 
@@ -86,6 +93,19 @@ impl Verdicts {
         let applied = board.wait_for(|board| !board.attached || board.applied >= position);
         let board = tokio::time::timeout(timeout, applied).await.ok()?.ok()?;
         board.verdict(position)
+    }
+
+    /// Waits, before another block is appended to a partition, until its aggregator is at most [`HOLD_LAG`] blocks behind `head`, at most
+    /// `timeout`. Not at all when nobody is attached or the aggregator is more than [`FAR_LAG`] blocks behind.
+    pub async fn hold(&self, partition: PartitionId, head: Position, timeout: Duration) {
+        let Some(board) = self.boards.get(partition.index()) else { return };
+        let lag = |board: &Board| head.0.saturating_sub(board.applied.0);
+        let has_to_wait = |board: &Board| board.attached && (HOLD_LAG + 1..=FAR_LAG).contains(&lag(board));
+        if !has_to_wait(&board.borrow()) {
+            return;
+        }
+        // Whether it caught up, went away or the time is up: the block is appended now.
+        let _ = tokio::time::timeout(timeout, board.subscribe().wait_for(|board| !has_to_wait(board))).await;
     }
 
     /// Up to which block the attached aggregator has applied a partition; `None` when nobody is

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use deskpulse_log::Position;
-use deskpulse_log::verdicts::{KEPT_BLOCKS, MAX_LAG, Verdict, Verdicts};
+use deskpulse_log::verdicts::{FAR_LAG, HOLD_LAG, KEPT_BLOCKS, MAX_LAG, Verdict, Verdicts};
 
 use crate::{P0, P1};
 
@@ -43,6 +43,35 @@ async fn nobody_is_waited_for_who_is_absent_or_too_far_behind() {
     assert_eq!(too_late, None);
     drop(aggregator);
     assert_eq!(verdicts.applied(P0), None);
+}
+
+#[tokio::test]
+async fn a_block_is_held_back_until_the_aggregator_has_caught_up_or_gone() {
+    let verdicts = Verdicts::new(1);
+    let head = Position(100 + HOLD_LAG + 2);
+    verdicts.hold(P0, head, LONG).await;
+    verdicts.hold(P1, head, LONG).await;
+    let aggregator = verdicts.attach(P0, Position(100));
+    let hold = |head: Position| {
+        let verdicts = verdicts.clone();
+        tokio::spawn(async move { verdicts.hold(P0, head, LONG).await })
+    };
+    // Neither who keeps up nor who is far away is waited for.
+    verdicts.hold(P0, Position(100 + HOLD_LAG), LONG).await;
+    verdicts.hold(P0, Position(100 + FAR_LAG + 1), LONG).await;
+    verdicts.hold(P0, head, Duration::ZERO).await;
+    let waiting = hold(head);
+    tokio::task::yield_now().await;
+    aggregator.report(Position(101), Verdict::default());
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    aggregator.report(Position(102), Verdict::default());
+    waiting.await.expect("ends");
+    let waiting = hold(Position(100 + FAR_LAG));
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    drop(aggregator);
+    waiting.await.expect("ends");
 }
 
 #[tokio::test]
