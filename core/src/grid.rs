@@ -15,7 +15,17 @@
 
 mod chunk;
 mod column;
+#[cfg(test)]
+mod column_tests;
 mod form;
+#[cfg(test)]
+mod interleavings;
+
+/// What a column is made of, where its writer and its readers meet.
+mod sync {
+    pub(super) use std::sync::OnceLock;
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+}
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};

@@ -7,10 +7,10 @@
 //! A row is a head of two bytes, then its instant, series and subject in as many bytes as they need, then its values. Of instants and
 //! subjects the difference to the row before is written.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::form::{Form, Forms, MOST_VALUES, Member, Row};
+use super::sync::{AtomicU32, AtomicU64, AtomicUsize, OnceLock, Ordering};
 use super::{Range, StoredFact, SubjectNumber};
 use crate::series::{AppendList, SeriesId};
 
@@ -257,7 +257,7 @@ impl Column {
 
     /// The rows up to an epoch with their epochs, in the order they came, without pieces that lie outside of a range; `day_ms` is
     /// where the day begins.
-    fn rows(&self, day_ms: i64, epoch: u64, range: Range) -> impl Iterator<Item = (u64, Row)> {
+    pub(super) fn rows(&self, day_ms: i64, epoch: u64, range: Range) -> impl Iterator<Item = (u64, Row)> {
         // What came up to the epoch was written before the epoch was published, so its pieces and their spans are there.
         let pieces = std::iter::successors(self.first.as_ref(), |piece| piece.next.get());
         let pieces = pieces.filter(move |piece| piece.is_in(day_ms, range));
@@ -435,67 +435,5 @@ impl Writer {
         }
         self.places[number as usize] = place;
         place.into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::DAY_MS;
-    use super::super::form::Draft;
-    use super::*;
-    use crate::fact::Weight;
-
-    type Values = [i64; MOST_VALUES];
-
-    fn rows() -> impl Strategy<Value = Vec<(u64, Row)>> {
-        let small = -40_000_000_000..40_000_000_000i64;
-        let value = prop_oneof![Just(0), small, 1_700_000_000_000..1_800_000_000_000i64, any::<i64>()];
-        let values: [_; MOST_VALUES] = std::array::from_fn(|_| value.clone());
-        let instant = prop_oneof![0..DAY_MS, Just(0), Just(DAY_MS - 1)];
-        let row = (instant, any::<u32>(), any::<u32>(), values, 0..3u64);
-        proptest::collection::vec(row, 0..2_000).prop_map(|rows| {
-            let mut epoch = 0;
-            let of = |(at, series, subject, values, later): (i64, u32, u32, Values, u64)| {
-                epoch += later * later * 20;
-                let (series, subject) = (SeriesId(series), SubjectNumber(subject));
-                (epoch, Row { at_ms: 20_000 * DAY_MS + at, series, subject, values })
-            };
-            rows.into_iter().map(of).collect()
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn rows_are_read_as_they_were_written(rows in rows(), until in 0..60_000u64) {
-            let (mut writer, mut forms, day_ms) = (Writer::new(), Forms::default(), 20_000 * DAY_MS);
-            // Forms of no value, of one, and so on.
-            let numbers: Vec<u32> = (0..=MOST_VALUES)
-                .map(|values| {
-                    let mut draft = Draft::new(0, SeriesId(0), SubjectNumber(0));
-                    (0..=i64::try_from(values).expect("few")).for_each(|value| assert!(draft.add(0, Weight::Plus, value)));
-                    forms.number(&draft).expect("there is room")
-                })
-                .collect();
-            for (epoch, row) in &rows {
-                for number in &numbers {
-                    writer.push(*number, row, &forms, day_ms, *epoch);
-                }
-            }
-            let expected: Vec<_> = rows.iter().copied().filter(|(epoch, _)| *epoch <= until).collect();
-            let columns: Vec<_> = writer.columns().iter().collect();
-            prop_assert_eq!(columns.len(), if rows.is_empty() { 0 } else { numbers.len() });
-            for (values, (number, column)) in columns.into_iter().enumerate() {
-                prop_assert_eq!(*number, numbers[values]);
-                let with_values = |(epoch, row): &(u64, Row)| {
-                    let mut row = *row;
-                    row.values[values..].fill(0);
-                    (*epoch, row)
-                };
-                let read: Vec<_> = column.rows(day_ms, until, Range::ALL).collect();
-                prop_assert_eq!(read, expected.iter().map(with_values).collect::<Vec<_>>());
-            }
-        }
     }
 }
