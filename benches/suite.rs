@@ -3,11 +3,13 @@
 //! The server is the program itself, as a process of its own, on the disk of the temporary folder. Client and server
 //! share the machine, so the server's CPU seconds a million events, printed as it ends, repeat better than the time.
 
+mod ordinary;
 mod workload;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,14 @@ const IN_FLIGHT: usize = 16;
 /// How many events the control sends, one a call.
 const ONE_BY_ONE: usize = 200;
 
+/// The folder of the ordinary service, where this process is to be one.
+const ORDINARY: &str = "DESKPULSE_BENCH_ORDINARY";
+
 fn main() {
+    if let Some(folder) = std::env::var_os(ORDINARY) {
+        ordinary::serve(folder.as_ref());
+        return;
+    }
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))
@@ -50,31 +59,39 @@ fn main() {
 }
 
 fn ingest(criterion: &mut Criterion, runtime: &Runtime, events: &[Event]) {
-    let suite = Suite::start();
-    runtime.block_on(suite.answers_as_counted(events));
-    drop(suite);
+    let openings = |suite: &Suite| runtime.block_on(suite.answers_as_counted(events));
+    let responses = [Suite::start(), Suite::ordinary()].map(|suite| {
+        openings(&suite);
+        runtime.block_on(suite.first_responses())
+    });
+    let [ours, ordinary] = &responses;
+    assert!(alike(ours, ordinary), "{ours:?} and {ordinary:?}");
 
     let mut group = criterion.benchmark_group("ingest an event");
     group.throughput(Throughput::Elements(events.len() as u64));
     group.bench_function("floor: encode, write and sync each 1,000", |bencher| bencher.iter(|| write(events)));
-    let mut server_seconds = Vec::new();
-    group.bench_function("ours: a stream of batches of 1,000, 16 in flight", |bencher| {
-        bencher.iter_custom(|times| {
-            let once = || {
-                let suite = Suite::start();
-                let before = suite.cpu_seconds();
-                let summary = runtime.block_on(suite.send(events));
-                server_seconds.extend(suite.cpu_seconds().zip(before).map(|(after, before)| after - before));
-                Duration::from_secs_f64(summary.seconds)
-            };
-            std::iter::repeat_with(once).zip(0..times).map(|(elapsed, _)| elapsed).sum()
+    let mut stream = |name: &str, start: fn() -> Suite| {
+        let mut server_seconds = Vec::new();
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|times| {
+                let once = || {
+                    let suite = start();
+                    let before = suite.cpu_seconds();
+                    let summary = runtime.block_on(suite.send(events));
+                    server_seconds.extend(suite.cpu_seconds().zip(before).map(|(after, before)| after - before));
+                    Duration::from_secs_f64(summary.seconds)
+                };
+                std::iter::repeat_with(once).zip(0..times).map(|(elapsed, _)| elapsed).sum()
+            });
         });
-    });
-    server_seconds.sort_by(f64::total_cmp);
-    if let Some(median) = server_seconds.get(server_seconds.len() / 2).filter(|_| sized(true, false)) {
-        let a_million = median * 1e6 / events.len() as f64;
-        println!("server: {a_million:.2} CPU seconds a million events, median of {} runs", server_seconds.len());
-    }
+        server_seconds.sort_by(f64::total_cmp);
+        if let Some(median) = server_seconds.get(server_seconds.len() / 2).filter(|_| sized(true, false)) {
+            let a_million = median * 1e6 / events.len() as f64;
+            println!("server: {a_million:.2} CPU seconds a million events, median of {} runs", server_seconds.len());
+        }
+    };
+    stream("ours: a stream of batches of 1,000, 16 in flight", Suite::start);
+    stream("control: the ordinary service, the same stream", Suite::ordinary);
     let few = &events[..ONE_BY_ONE];
     group.throughput(Throughput::Elements(few.len() as u64));
     group.bench_function("control: one event a call", |bencher| {
@@ -106,15 +123,6 @@ fn query(criterion: &mut Criterion, runtime: &Runtime, events: &[Event]) {
             runtime.block_on(rows(&client, openings(day, day + 1)))
         });
     });
-    let percentiles = |interval: &str| QueryMetricsRequest {
-        metrics: vec![MetricSelection {
-            name: "first_response_time".to_owned(),
-            percentiles: vec![50.0, 90.0, 99.0],
-            ..MetricSelection::default()
-        }],
-        interval: interval.to_owned(),
-        ..openings(0, 7)
-    };
     for (name, interval) in [
         ("ours: a week's first responses by channel, p50, p90 and p99", ""),
         ("ours: the same by channel and quarter hour", "15m"),
@@ -176,6 +184,32 @@ async fn rows(client: &QueryServiceClient<Channel>, question: QueryMetricsReques
     client.clone().query_metrics(question).await.expect("an answer").into_inner().rows
 }
 
+/// First responses: how many, and their percentiles in milliseconds.
+type Response = (u64, Vec<f64>);
+/// Those of each channel.
+type Responses = BTreeMap<String, Response>;
+
+/// Whether two answers are the same, percentiles within the buckets of two digits of both.
+fn alike(a: &Responses, b: &Responses) -> bool {
+    const BOUND: f64 = 0.016;
+    let within = |(a, b): (&f64, &f64)| (a - b).abs() <= BOUND * a.max(*b);
+    let same = |(a, b): (&Response, &Response)| a.0 == b.0 && a.1.iter().zip(&b.1).all(within);
+    !a.is_empty() && a.keys().eq(b.keys()) && a.values().zip(b.values()).all(same)
+}
+
+/// A week's first responses by channel.
+fn percentiles(interval: &str) -> QueryMetricsRequest {
+    QueryMetricsRequest {
+        metrics: vec![MetricSelection {
+            name: "first_response_time".to_owned(),
+            percentiles: vec![50.0, 90.0, 99.0],
+            ..MetricSelection::default()
+        }],
+        interval: interval.to_owned(),
+        ..openings(0, 7)
+    }
+}
+
 /// A `deskpulse serve` process with a data folder of its own; killed when dropped.
 struct Suite {
     server: Child,
@@ -185,14 +219,26 @@ struct Suite {
 
 impl Suite {
     fn start() -> Self {
+        Self::of(|folder| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_deskpulse"));
+            command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+            command
+        })
+    }
+
+    /// The ordinary service in the place of ours.
+    fn ordinary() -> Self {
+        Self::of(|folder| {
+            let mut command = Command::new(std::env::current_exe().expect("it runs"));
+            command.env(ORDINARY, folder);
+            command
+        })
+    }
+
+    fn of(command: impl FnOnce(&Path) -> Command) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut server = Command::new(env!("CARGO_BIN_EXE_deskpulse"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
+        let mut server =
+            command(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
         let mut line = String::new();
         let stdout = server.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
@@ -240,6 +286,14 @@ impl Suite {
             (channel.unwrap_or_default(), row.values.first().map_or(0, |figure| figure.count))
         });
         assert_eq!(counted.collect::<BTreeMap<_, _>>(), expected);
+    }
+
+    async fn first_responses(&self) -> Responses {
+        let by_channel = rows(&self.query(), percentiles("")).await.into_iter().filter_map(|row| {
+            let (channel, value) = (row.group.first()?.value.clone()?, row.values.first()?);
+            Some((channel, (value.count, value.percentiles.iter().map(|percentile| percentile.value).collect())))
+        });
+        by_channel.collect()
     }
 
     fn query(&self) -> QueryServiceClient<Channel> {
