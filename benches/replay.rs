@@ -3,6 +3,7 @@
 //! Two partitions on two threads, from the bytes of blocks as the log holds them to figures that can be asked for. The CPU
 //! seconds a million events, printed after each, repeat better than the time. `DESKPULSE_CONVERSATIONS` sets how many there are.
 
+mod blocks;
 #[expect(dead_code, reason = "its random numbers are for the benches that make up their own events")]
 mod workload;
 
@@ -12,29 +13,22 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use deskpulse_aggregation::decode;
-use deskpulse_cli::generate::Week;
 use deskpulse_core::fact::Measure;
 use deskpulse_core::grid::{ColumnKey, Range};
 use deskpulse_core::partition::{Checkpoint, Partition, Place};
 use deskpulse_core::series::Names;
-use deskpulse_core::subject::{SubjectKind, SubjectRef, route};
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::Added;
 use deskpulse_proto::v1::event::Payload;
 use deskpulse_proto::v1::{Event, EventBlock};
 use prost::Message;
-use workload::{SEED, sized};
+
+use blocks::{Log, PARTITIONS, cpu_seconds, log, week};
+use workload::sized;
 
 /// As in the program itself.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const WEEK_START: jiff::Timestamp = jiff::Timestamp::constant(1_767_571_200, 0);
-const BATCH: usize = 1_000;
-const PARTITIONS: u32 = 2;
-
-/// The blocks of each partition.
-type Log = [Vec<Vec<u8>>; PARTITIONS as usize];
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -42,9 +36,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(3))
         .configure_from_args();
-    let conversations = std::env::var("DESKPULSE_CONVERSATIONS").ok().and_then(|count| count.parse().ok());
-    let conversations = conversations.unwrap_or(sized(50_000, 200));
-    let events: Vec<Event> = Week { seed: SEED, start: WEEK_START, conversations }.events().collect();
+    let events = week(sized(50_000, 200));
     let log = log(&events);
     let count = events.len();
     let bytes: usize = log.iter().flatten().map(Vec::len).sum();
@@ -203,35 +195,6 @@ fn on_two_threads<T: Send>(log: &Log, work: impl Fn(u32, &[Vec<u8>]) -> T + Sync
     })
 }
 
-/// The blocks that ingest would write of batches of [`BATCH`] events.
-fn log(events: &[Event]) -> Log {
-    let mut log = Log::default();
-    for batch in events.chunks(BATCH) {
-        let mut blocks: [EventBlock; PARTITIONS as usize] = Default::default();
-        for event in batch {
-            let id = conversation(event);
-            let subject = SubjectRef { kind: SubjectKind::Conversation, id };
-            blocks[route(&event.tenant, subject, PARTITIONS) as usize].events.push(event.clone());
-        }
-        for (partition, block) in log.iter_mut().zip(blocks).filter(|(_, block)| !block.events.is_empty()) {
-            partition.push(block.encode_to_vec());
-        }
-    }
-    log
-}
-
-fn conversation(event: &Event) -> &str {
-    match event.payload.as_ref().expect("a payload") {
-        Payload::ConversationOpened(opened) => &opened.conversation,
-        Payload::ConversationStatusChanged(changed) => &changed.conversation,
-        Payload::ConversationAssigned(assigned) => &assigned.conversation,
-        Payload::ConversationUpdated(updated) => &updated.conversation,
-        Payload::MessageCreated(message) => &message.conversation,
-        Payload::MessageSentimentScored(scored) => &scored.conversation,
-        _ => unreachable!("the week tells of conversations only"),
-    }
-}
-
 /// Openings and public messages, by day.
 type Counts = BTreeMap<(Measure, i64), u64>;
 
@@ -314,13 +277,4 @@ fn resident_bytes() -> usize {
     const PAGE: usize = 4_096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).map_or(0, |pages| pages * PAGE)
-}
-
-/// User and system time of this process so far; 0 where there is no `/proc`.
-fn cpu_seconds() -> f64 {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0.0 };
-    // The second field is a name in parentheses; after it, utime and stime are the 12th and 13th, in 1/100 s.
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let ticks = |field: usize| fields.split(' ').nth(field).and_then(|ticks| ticks.parse::<f64>().ok());
-    ticks(11).zip(ticks(12)).map_or(0.0, |(user, system)| (user + system) / 100.0)
 }

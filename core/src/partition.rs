@@ -222,7 +222,7 @@ impl Partition {
             (*tenant, Tenant { itself: Some(*itself), ..Tenant::default() })
         };
         let tenants = head.themselves.iter().map(itself).collect();
-        let residents = Residents::default();
+        let residents = Residents::new(head.next_subject > 0);
         let Head { position, letters_taken, .. } = head;
         Ok(Self {
             names,

@@ -77,6 +77,8 @@ pub(super) struct Residents {
     hasher: RandomState,
     list: List,
     free: Vec<Place>,
+    /// Whether there may be subjects in the archive that are not here.
+    are_elsewhere: bool,
     /// All of them, each once; those in front were touched, at the latest, at the block beside them, unless they were touched again.
     by_age: VecDeque<(u64, Place)>,
     /// Those that have changed since the last checkpoint.
@@ -108,6 +110,11 @@ pub(super) struct Resident {
 }
 
 impl Residents {
+    /// None in memory yet; `are_elsewhere` says whether there are any in the archive.
+    pub(super) fn new(are_elsewhere: bool) -> Self {
+        Self { are_elsewhere, ..Self::default() }
+    }
+
     /// Another block begins.
     pub(super) fn next_block(&mut self) {
         self.block += 1;
@@ -215,8 +222,12 @@ impl Residents {
         rules: (&Names, &Rules),
         recorder: &mut Recorder,
     ) -> Result<Place, Unreadable> {
-        let key = number_key(partition, tenant, kind).bytes(id.as_bytes()).done();
-        let known: Option<SubjectNumber> = archive.get(&key)?.map(|number| decode(&number)).transpose()?;
+        let known: Option<SubjectNumber> = if self.are_elsewhere {
+            let key = number_key(partition, tenant, kind).bytes(id.as_bytes()).done();
+            archive.get(&key)?.map(|number| decode(&number)).transpose()?
+        } else {
+            None
+        };
         let id: Id = id.into();
         let (number, subject) = match known {
             Some(number) => (number, Subject::load(archive, partition, number, kind, rules)?),
@@ -292,6 +303,7 @@ impl Residents {
             };
             if let Some(resident) = taken.take_if(may_go) {
                 self.bytes -= resident.bytes;
+                self.are_elsewhere = true;
                 self.free.push(place);
                 let hash = self.hasher.hash_one(resident.subject.id().as_str());
                 if let Some(places) = self.tenants.get_mut(&resident.tenant)
