@@ -1,11 +1,15 @@
-//! A value into a distribution that has seen many, and ten into one that is new.
+//! A value into a distribution that has seen many, from one thread and from two, and ten into one that is new.
 
 use std::hint::black_box;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Barrier, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use deskpulse_core::histogram::{Distribution, GREATEST, Percentile};
 use hdrhistogram::Histogram;
+use histogram::AtomicHistogram;
+use metrics::Recorder as _;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::canonical::response_times;
 use crate::workload::sized;
@@ -18,27 +22,58 @@ pub(crate) fn record(criterion: &mut Criterion) {
     all_answer_alike(&values, &buckets);
 
     let mut group = criterion.benchmark_group("record a value");
-    group.throughput(Throughput::Elements(values.len() as u64));
-    group.bench_function("floor: add to a vector's element", |bencher| {
-        let mut counts = vec![0_u64; BUCKETS];
-        bencher.iter(|| buckets.iter().for_each(|bucket| counts[*black_box(bucket)] += 1));
-    });
-    group.bench_function("ours", |bencher| {
-        let mut ours = Distribution::default();
-        bencher.iter(|| values.iter().for_each(|value| ours.record(*black_box(value))));
-    });
-    group.bench_function("peer: hdrhistogram, 2 digits", |bencher| {
-        let mut theirs = hdr(2);
-        bencher.iter(|| values.iter().for_each(|value| add(&mut theirs, *black_box(value))));
-    });
-    group.bench_function("control: hdrhistogram in a mutex", |bencher| {
-        let theirs = Mutex::new(hdr(2));
-        bencher.iter(|| {
-            for value in &values {
-                add(&mut theirs.lock().unwrap_or_else(PoisonError::into_inner), *black_box(value));
-            }
+    for threads in [1, 2] {
+        group.throughput(Throughput::Elements((threads * values.len()) as u64));
+        let mut bench = |name: &str, run: &dyn Fn(u64) -> Duration| {
+            group.bench_function(BenchmarkId::new(name, threads), |bencher| bencher.iter_custom(run));
+        };
+        bench("floor: add to a vector's element", &|times| {
+            let record = || {
+                let mut counts = vec![0_u64; BUCKETS];
+                move |bucket: &usize| counts[*bucket] += 1
+            };
+            on_threads(threads, &buckets, times, record)
         });
-    });
+        bench("ours: one for each thread", &|times| {
+            let record = || {
+                let mut ours = Distribution::default();
+                move |value: &i64| ours.record(*value)
+            };
+            on_threads(threads, &values, times, record)
+        });
+        bench("peer: hdrhistogram, 2 digits, one for each thread", &|times| {
+            let record = || {
+                let mut theirs = hdr(2);
+                move |value: &i64| add(&mut theirs, *value)
+            };
+            on_threads(threads, &values, times, record)
+        });
+        bench("peer: SyncHistogram, a recorder for each thread", &|times| {
+            let theirs = hdr(2).into_sync();
+            on_threads(threads, &values, times, || {
+                let mut recorder = theirs.recorder();
+                move |value: &i64| recorder.record(value.cast_unsigned()).expect("within the bounds")
+            })
+        });
+        bench("peer: AtomicHistogram, shared", &|times| {
+            let theirs = atomic();
+            on_threads(threads, &values, times, || |value: &i64| increment(&theirs, *value))
+        });
+        bench("control: hdrhistogram in a mutex", &|times| {
+            let theirs = Mutex::new(hdr(2));
+            on_threads(threads, &values, times, || {
+                |value: &i64| add(&mut theirs.lock().unwrap_or_else(PoisonError::into_inner), *value)
+            })
+        });
+        bench("control: prometheus, 24 buckets, shared", &|times| {
+            let theirs = prometheus_histogram();
+            on_threads(threads, &values, times, || |value: &i64| theirs.observe(*value as f64))
+        });
+        bench("control: metrics with its Prometheus exporter, by handle", &|times| {
+            let (_, theirs) = exported();
+            on_threads(threads, &values, times, || |value: &i64| theirs.record(*value as f64))
+        });
+    }
     group.finish();
 
     let ten = &values[..10];
@@ -70,6 +105,54 @@ pub(crate) fn record(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// How long so many threads take to record all values a number of times, each thread with what `record` gives it.
+fn on_threads<V: Sync, F: FnMut(&V)>(
+    threads: usize,
+    values: &[V],
+    times: u64,
+    record: impl Fn() -> F + Sync,
+) -> Duration {
+    let together = Barrier::new(threads);
+    let one = || {
+        let mut record = record();
+        together.wait();
+        let begun = Instant::now();
+        (0..times).for_each(|_| values.iter().for_each(|value| record(black_box(value))));
+        begun.elapsed()
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(one)).collect();
+        let mut longest = one();
+        for other in others {
+            longest = longest.max(other.join().expect("no panic"));
+        }
+        longest
+    })
+}
+
+fn atomic() -> AtomicHistogram {
+    // As exact as ours: 2^7 buckets an octave, up to 2^49.
+    AtomicHistogram::new(7, 49).expect("these parameters are allowed")
+}
+
+fn increment(histogram: &AtomicHistogram, value: i64) {
+    histogram.increment(value.cast_unsigned()).expect("within the bounds");
+}
+
+fn prometheus_histogram() -> prometheus::Histogram {
+    let buckets = prometheus::exponential_buckets(10.0, 2.0, 24).expect("a scale");
+    let options = prometheus::HistogramOpts::new("first_response_ms", "In milliseconds.").buckets(buckets);
+    prometheus::Histogram::with_opts(options).expect("these options are allowed")
+}
+
+fn exported() -> (PrometheusHandle, metrics::Histogram) {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metadata = metrics::Metadata::new("bench", metrics::Level::INFO, None);
+    let labels = vec![metrics::Label::new("team", "billing"), metrics::Label::new("channel", "email")];
+    let histogram = recorder.register_histogram(&metrics::Key::from_parts("first_response_ms", labels), &metadata);
+    (recorder.handle(), histogram)
+}
+
 fn all_answer_alike(values: &[i64], buckets: &[usize]) {
     let (mut ours, mut theirs, mut counts) = (Distribution::default(), hdr(2), vec![0_u64; BUCKETS]);
     for (value, bucket) in values.iter().zip(buckets) {
@@ -80,6 +163,22 @@ fn all_answer_alike(values: &[i64], buckets: &[usize]) {
     let filled = (0..).zip(counts).filter(|(_, count)| *count > 0);
     assert!(ours.filled_buckets().eq(filled));
     assert_eq!(ours.count(), theirs.len());
+    let (atomic, prometheus, (rendered, exported)) = (atomic(), prometheus_histogram(), exported());
+    let mut synced = hdr(2).into_sync();
+    let mut recorder = synced.recorder();
+    for value in values {
+        increment(&atomic, *value);
+        prometheus.observe(*value as f64);
+        exported.record(*value as f64);
+        recorder.record(value.cast_unsigned()).expect("within the bounds");
+    }
+    drop(recorder);
+    synced.refresh();
+    let count = values.len() as u64;
+    assert_eq!((&*synced, prometheus.get_sample_count()), (&theirs, count));
+    assert_eq!(atomic.load().into_iter().map(|bucket| bucket.count()).sum::<u64>(), count);
+    rendered.run_upkeep();
+    assert!(rendered.render().lines().any(|line| line.contains("_count") && line.ends_with(&format!(" {count}"))));
     // Not 99.9: they take 99.9 % of 10,000 for a little more than 9,990 and answer rank 9,991.
     for percent in [50.0, 90.0, 99.0] {
         let answer = ours.percentile(Percentile::new(percent).expect("below 100"));

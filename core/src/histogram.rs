@@ -14,15 +14,13 @@ pub const RELATIVE_ERROR: f64 = 1.0 / 128.0;
 const FEW: usize = 64;
 
 /// The bucket a value falls in: the layout of `HdrHistogram` with 2 significant digits.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "2^49 has 5,632 buckets")]
 fn bucket_of(value: i64) -> u32 {
-    let value = u64::try_from(value.clamp(0, GREATEST)).expect("clamped to be positive");
-    let index = if value < EXACT_BELOW {
-        value
-    } else {
-        let shift = u64::from(value.ilog2()) - 7;
-        shift * HALF + (value >> shift)
-    };
-    u32::try_from(index).expect("2^49 has 5,632 buckets")
+    let value = value.clamp(0, GREATEST).cast_unsigned();
+    // No shift below twice the half: those values have a bucket each.
+    let shift = u64::from((value | HALF).ilog2() - HALF.ilog2());
+    (shift * HALF + (value >> shift)) as u32
 }
 
 /// The greatest value of a bucket.
@@ -74,12 +72,20 @@ impl PartialEq for Distribution {
 
 impl Distribution {
     /// Adds a value.
+    #[inline]
     pub fn record(&mut self, value: i64) {
         self.count += 1;
         self.sum += i128::from(value);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
-        self.add_to_bucket(bucket_of(value), 1);
+        let bucket = bucket_of(value);
+        if let Buckets::Many(counts) = &mut self.buckets
+            && let Some(count) = counts.get_mut(bucket as usize)
+        {
+            *count += 1;
+        } else {
+            self.add_to_bucket(bucket, 1);
+        }
     }
 
     /// Adds to the sum alone, for areas under a level, which are no distribution.

@@ -144,33 +144,43 @@ impl Draft {
     }
 }
 
+/// More than there are forms.
+const NONE: u32 = u32::MAX;
+
 /// The forms of a partition's rows, with numbers.
 #[derive(Debug, Default)]
 pub(super) struct Forms {
     list: Vec<Form>,
-    numbers: HashMap<Arc<[Member]>, u32, RandomState>,
-    of_several: usize,
+    /// Those of one fact, by that fact; [`NONE`] where there is none.
+    alone: Vec<u32>,
+    /// The others.
+    numbers: HashMap<Box<[Member]>, u32, RandomState>,
 }
 
 impl Forms {
     /// The number of a row's form. `None` where there are too many forms: its facts have to stand [apart](Draft::apart).
     pub(super) fn number(&mut self, draft: &Draft) -> Option<u32> {
         let members = draft.members();
-        self.numbers.get(members).copied().or_else(|| self.add(members))
+        let known = match members {
+            [only] => self.alone.get(usize::from(only.0)).copied().filter(|number| *number != NONE),
+            several => self.numbers.get(several).copied(),
+        };
+        known.or_else(|| self.add(members))
     }
 
     #[cold]
     fn add(&mut self, members: &[Member]) -> Option<u32> {
-        if members.len() > 1 {
-            if self.of_several == MOST_FORMS {
-                return None;
-            }
-            self.of_several += 1;
-        }
         let number = u32::try_from(self.list.len()).expect("few forms of one fact, and a bounded number of others");
-        let members: Arc<[Member]> = members.into();
-        self.list.push(Form::new(Arc::clone(&members)));
-        self.numbers.insert(members, number);
+        if let [only] = members {
+            let place = usize::from(only.0);
+            self.alone.resize(self.alone.len().max(place + 1), NONE);
+            self.alone[place] = number;
+        } else if self.numbers.len() == MOST_FORMS {
+            return None;
+        } else {
+            self.numbers.insert(members.into(), number);
+        }
+        self.list.push(Form::new(members.into()));
         Some(number)
     }
 
