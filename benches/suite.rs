@@ -29,6 +29,10 @@ use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 use workload::{Random, SEED, sized};
 
+/// As in the program itself, for the ordinary service, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const WEEK_START: jiff::Timestamp = jiff::Timestamp::constant(1_767_571_200, 0);
 const DAY_SECONDS: i64 = 86_400;
 const BATCH: usize = 1_000;
@@ -59,9 +63,8 @@ fn main() {
 }
 
 fn ingest(criterion: &mut Criterion, runtime: &Runtime, events: &[Event]) {
-    let openings = |suite: &Suite| runtime.block_on(suite.answers_as_counted(events));
     let responses = [Suite::start(), Suite::ordinary()].map(|suite| {
-        openings(&suite);
+        runtime.block_on(suite.answers_as_counted(events));
         runtime.block_on(suite.first_responses())
     });
     let [ours, ordinary] = &responses;
@@ -78,6 +81,8 @@ fn ingest(criterion: &mut Criterion, runtime: &Runtime, events: &[Event]) {
                     let suite = start();
                     let before = suite.cpu_seconds();
                     let summary = runtime.block_on(suite.send(events));
+                    // An answer counts all of them: whatever was left to do is done then.
+                    runtime.block_on(rows(&suite.query(), openings(0, 1)));
                     server_seconds.extend(suite.cpu_seconds().zip(before).map(|(after, before)| after - before));
                     Duration::from_secs_f64(summary.seconds)
                 };
@@ -193,7 +198,8 @@ type Responses = BTreeMap<String, Response>;
 fn alike(a: &Responses, b: &Responses) -> bool {
     const BOUND: f64 = 0.016;
     let within = |(a, b): (&f64, &f64)| (a - b).abs() <= BOUND * a.max(*b);
-    let same = |(a, b): (&Response, &Response)| a.0 == b.0 && a.1.iter().zip(&b.1).all(within);
+    let same =
+        |(a, b): (&Response, &Response)| a.0 == b.0 && a.1.len() == b.1.len() && a.1.iter().zip(&b.1).all(within);
     !a.is_empty() && a.keys().eq(b.keys()) && a.values().zip(b.values()).all(same)
 }
 

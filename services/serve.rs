@@ -85,10 +85,12 @@ const QUERY: [&str; 2] = ["deskpulse.v1.QueryService", "deskpulse.v1.ConfigServi
 /// Runs the services until SIGINT or SIGTERM, or until the log fails.
 pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let running = start(args).await?;
+    // Before anybody is told that it is there, and may end it.
+    let asked_to_stop = asked_to_stop();
     println!("deskpulse: listening on http://{}", running.address);
     std::io::stdout().flush()?;
     tokio::select! {
-        () = asked_to_stop() => info!("going down"),
+        () = asked_to_stop => info!("going down"),
         failure = running.failure() => return Err(failure),
     }
     running.stop().await
@@ -225,16 +227,16 @@ fn other_log(log: &Path, found: Option<u64>, store: &Path, follows: u64) -> Fail
     Failure::new(message, hint)
 }
 
-/// Resolves on SIGINT or SIGTERM.
-pub(crate) async fn asked_to_stop() {
+/// Resolves on a SIGINT or SIGTERM from now on, whenever it is first polled.
+pub(crate) fn asked_to_stop() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 

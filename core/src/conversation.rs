@@ -361,7 +361,7 @@ impl Conversation {
                 if let Some(ahead) = self.scores_ahead.checked_sub(1) {
                     self.scores_ahead = ahead;
                 } else {
-                    self.score_last(EventId { source: event.id.source, id: message.clone() }, *sentiment, facts);
+                    self.score_known(EventId { source: event.id.source, id: message.clone() }, *sentiment, facts);
                 }
             }
             Payload::LegChanged(change) => self.leg(change, at, facts),

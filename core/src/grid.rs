@@ -53,7 +53,7 @@ const MERGE: usize = 8;
 const CHUNK_FACTS: usize = 1 << 19;
 
 /// The number of a subject within its partition.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubjectNumber(pub(crate) u32);
 
 /// A subject among those of all partitions of the process.
@@ -78,7 +78,7 @@ pub struct StoredFact {
     pub weight: Weight,
 }
 
-/// What the facts of a column measure.
+/// What facts measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnKey {
     /// The measure.

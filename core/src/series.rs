@@ -228,7 +228,7 @@ impl Symbol {
 }
 
 /// An interned combination of dimension values.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(pub(crate) u32);
 
 /// The interning tables of a process, shared by its partitions and queries.

@@ -135,8 +135,10 @@ pub struct Moved {
     pub message: Event,
 }
 
-/// The most events of a subject of which each late one may be worth a fold. The late events of one block share a fold of a longer one.
-const SHORT: usize = 64;
+/// The most events of a subject of which a late one may be given a walk of its own.
+const SHORT: u8 = 64;
+/// Within so many events there is only one such walk.
+const SOON: u8 = 3;
 
 /// What a state points to, about.
 const STATE_HEAP: usize = 400;
@@ -154,6 +156,8 @@ pub struct Subject {
     state: Option<State>,
     /// What had been stated before the first change that needs a new fold; see [`Self::settle`].
     stated: Option<Vec<Fact>>,
+    /// How many events there were when one was last given a walk of its own; see [`Self::may_walk`].
+    walked_at: u8,
     /// Where this conversation's messages were moved last, and which.
     sent: Option<(Box<str>, Vec<Moved>)>,
 }
@@ -170,6 +174,7 @@ impl Subject {
             moved: BTreeMap::new(),
             state: None,
             stated: None,
+            walked_at: 0,
             sent: None,
         }
     }
@@ -186,7 +191,8 @@ impl Subject {
             + self.state.as_ref().map_or(0, |state| state.bytes() + STATE_HEAP)
     }
 
-    /// Adds an event. In order, its facts are stated at once; otherwise the subject is unsettled from now on.
+    /// Adds an event. In order, and for a late one that comes alone, its facts are stated at once; otherwise the subject is unsettled from
+    /// now on.
     pub fn add(&mut self, event: &Event, facts: &mut Facts) -> Added {
         let (names, rules) = (facts.names(), facts.rules());
         self.recall_message(event, facts);
@@ -223,29 +229,43 @@ impl Subject {
         added
     }
 
+    /// Whether an event may be given a walk over the others of its own. One of a long subject, and one that comes soon after another such
+    /// event, share a fold with all that come in their block.
+    fn may_walk(&mut self) -> bool {
+        let len = u8::try_from(self.timeline.len()).unwrap_or(u8::MAX);
+        let may = self.stated.is_none() && len <= SHORT && len > self.walked_at + SOON;
+        if may {
+            self.walked_at = len;
+        }
+        may
+    }
+
     /// Before a message other than the last one is scored: makes it known to the conversation again, so that nothing has to be folded twice.
     fn recall_message(&mut self, event: &Event, facts: &Facts) {
         let Payload::SentimentScored { message, .. } = &event.payload else { return };
-        let Some(State::Conversation(conversation)) = &mut self.state else { return };
         let message = EventId { source: event.id.source, id: message.clone() };
-        if self.stated.is_none() && !conversation.knows_message(&message) && self.timeline.len() <= SHORT {
-            let active = self.timeline.active();
+        let knows = |conversation: &Conversation| conversation.knows_message(&message);
+        if self.state.as_ref().and_then(State::conversation).is_none_or(knows) || !self.may_walk() {
+            return;
+        }
+        let active = self.timeline.active();
+        if let Some(State::Conversation(conversation)) = &mut self.state {
             conversation.recall_message(&message, &in_order(active.iter(), facts.names()), facts);
         }
     }
 
     /// States what a late event of a short conversation changes; false where it has to be folded again for that.
     fn take_in_late(&mut self, event: &Event, facts: &mut Facts) -> bool {
-        let Some(State::Conversation(conversation)) = &mut self.state else { return false };
+        let conversation = self.state.as_ref().and_then(State::conversation);
         let is_more = !self.mentions.is_empty() || !self.moved.is_empty() || event.payload.takes_back().is_some();
-        if is_more || conversation.is_excluded() || self.timeline.len() > SHORT {
+        if is_more || conversation.is_none_or(Conversation::is_excluded) || !self.may_walk() {
             return false;
         }
         let active = self.timeline.active();
         let events = in_order(active.iter(), facts.names());
         let place = events.iter().position(|known| known.id == event.id);
         let Some(with) = place.and_then(|place| Conversation::with_late(&events, place, facts)) else { return false };
-        **conversation = with;
+        self.state = Some(State::Conversation(Box::new(with)));
         true
     }
 
@@ -303,8 +323,8 @@ impl Subject {
         self.stated.is_some() || self.state.as_ref().is_some_and(State::is_moving)
     }
 
-    /// The facts that lead from what had been stated to what the events mean now. However many changes there were, the
-    /// timeline is folded only twice.
+    /// The facts that lead from what had been stated to what the events mean now. However many changes there were since the first
+    /// that unsettled it, the timeline is folded only twice.
     pub fn settle(&mut self, names: &Names, rules: &Rules) -> Vec<Fact> {
         let Some(stated) = self.stated.take() else {
             let mut facts = Facts::new(names, rules);
@@ -418,4 +438,95 @@ fn credit(state: &State, mention: Mention, facts: &mut Facts) {
 
 fn state_credit(mention: Mention, series: SeriesId, facts: &mut Facts) {
     facts.state(Measure::Credit, mention.at, series, mention.key.get());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dimension::Dimension;
+    use crate::event::{
+        Actor, Assignee, AssignmentReason, DimensionChanges, Initiator, Opened, Sentiment, Status, Visibility,
+    };
+    use crate::fact::Weight;
+
+    /// An event of a conversation, by numbers: what, about which other event, and how far from its place in time.
+    fn event(names: &Names, number: usize, (what, which, off): (u8, u8, u8)) -> Event {
+        let symbol = |kind: &str| names.symbol(&format!("{kind} {}", which % 3));
+        let message = |actor, visibility| Payload::MessageCreated {
+            actor,
+            visibility,
+            quick_reply: None,
+            sentiment: (which % 4 == 0).then_some(Sentiment::Neutral),
+        };
+        let status = |status| Payload::StatusChanged { status, merged_into: None, actor: Actor::Unnamed };
+        let assigned = |to| Payload::Assigned { to, reason: AssignmentReason::Unsaid };
+        let payload = match what {
+            0..=3 => message(Actor::Customer, Visibility::Public),
+            4..=6 => message(Actor::Agent(Some(symbol("agent"))), Visibility::Public),
+            7 => message(Actor::Bot(None), Visibility::Public),
+            8 => message(Actor::Agent(None), Visibility::Private),
+            9..=12 => Payload::SentimentScored {
+                message: which.to_string().into(),
+                sentiment: if what == 9 { Sentiment::Positive } else { Sentiment::Negative },
+            },
+            13 => status(Status::Pending),
+            14 => status(Status::Open),
+            15 | 16 => status(Status::Resolved),
+            17 => status(if which % 8 == 0 { Status::Spam } else { Status::OnHold }),
+            18 => assigned(Assignee::Agent { agent: symbol("agent"), team: Some(symbol("team")) }),
+            19 => assigned(if which % 2 == 0 { Assignee::Bot(symbol("bot")) } else { Assignee::Nobody }),
+            20 => Payload::Updated(Box::new(DimensionChanges {
+                set: vec![(Dimension::Topic, Some(symbol("topic")))],
+                add_tags: vec![symbol("tag")],
+                ..DimensionChanges::default()
+            })),
+            _ => Payload::Opened(Box::new(Opened {
+                customer: Some("ada".into()),
+                initiator: Initiator::Customer,
+                dimensions: DimensionValues::default(),
+            })),
+        };
+        let attribute = (what == 20 || which % 7 == 0).then(|| (names.symbol("vip"), Some(symbol("level"))));
+        Event {
+            id: EventId { source: names.symbol("s"), id: number.to_string().into() },
+            time: Timestamp::clamped(i64::try_from(number * 3 + usize::from(off)).expect("small") * 60_000),
+            sequence: (which % 3 == 0).then_some(which.into()),
+            attributes: attribute.into_iter().collect(),
+            payload,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        /// Each event by itself, whatever its instant, against one fold of all of them.
+        #[test]
+        fn late_events_and_scores_come_to_what_one_fold_comes_to(
+            drawn in proptest::collection::vec((0..21u8, 0..24u8, prop_oneof![3 => Just(40), 1 => 0..80u8]), 1..24),
+            opening in 0..24usize,
+        ) {
+            let (names, rules) = (Names::default(), Rules::default());
+            let mut events: Vec<Event> = drawn.iter().enumerate().map(|(n, drawn)| event(&names, n, *drawn)).collect();
+            events.insert(opening.min(events.len()), event(&names, 99, (21, 1, 0)));
+            let mut net: BTreeMap<Fact, i64> = BTreeMap::new();
+            let mut count = |facts: Vec<Fact>, sign: i64| {
+                for fact in facts {
+                    *net.entry(Fact { weight: Weight::Plus, ..fact }).or_default() += sign * fact.weight.sign();
+                }
+            };
+            let mut subject = Subject::new(SubjectKind::Conversation, "c".into());
+            for event in &events {
+                let mut facts = Facts::new(&names, &rules);
+                subject.add(event, &mut facts);
+                count(facts.into_list(), 1);
+                count(subject.settle(&names, &rules), 1);
+            }
+            count(subject.fold_all(&names, &rules).1, -1);
+            net.retain(|_, count| *count != 0);
+            prop_assert!(net.is_empty(), "{net:?}");
+        }
+    }
 }

@@ -65,8 +65,8 @@ impl Conversation {
         }
     }
 
-    /// The customer's last public message was given another score.
-    pub(super) fn score_last(&mut self, message: EventId, sentiment: Sentiment, facts: &mut Facts) {
+    /// A message was scored: the customer's public message that is known was given another score, if it is that one.
+    pub(super) fn score_known(&mut self, message: EventId, sentiment: Sentiment, facts: &mut Facts) {
         let changes = |known: &&mut CustomerMessage| known.id == message && known.sentiment != Some(sentiment);
         if let Some(known) = self.customer_message.as_mut().filter(changes) {
             if let Some(before) = known.sentiment.replace(sentiment) {

@@ -49,7 +49,7 @@ impl Member {
 }
 
 /// Facts that share all but what they measure; which facts these are, says their [`Form`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
     /// The instant they count at, in milliseconds since 1970.
     pub(super) at_ms: i64,

@@ -54,7 +54,7 @@ mod sync {
 
 const DAY: i64 = 20_000 * DAY_MS;
 
-/// Row `number` of the epoch; together they fill more than a first piece.
+/// Row `number` of the epoch. A first piece has no room for four of them.
 fn row(epoch: u64, number: i64) -> Row {
     let (series, subject) = (SeriesId(70_000), SubjectNumber(9_000_000));
     let values = [i64::try_from(epoch).expect("small") * 1_000_000_000 + number, 0, 0, 0];

@@ -24,7 +24,8 @@ pub struct Limits {
     pub events_in_flight: usize,
     /// How far in the future an event's time may lie.
     pub future: Duration,
-    /// How long an acknowledgement may wait for aggregation to say which events are duplicates.
+    /// How long an acknowledgement may wait for aggregation to say which events are duplicates, and, before that, a batch to be written for
+    /// aggregation to catch up.
     pub verdict_wait: Duration,
     /// Whether blocks of the log are removed once aggregation says that nothing needs them any more. Default false.
     pub removes_unneeded: bool,

@@ -18,7 +18,7 @@ pub const MAX_LAG: u64 = 64;
 /// verified.
 pub const HOLD_LAG: u64 = MAX_LAG / 2;
 
-/// An aggregator further behind than this reads what came before it started, or nearly stands still: new blocks are not held back for it.
+/// An aggregator further behind than this reads what came before it started, or stands still: new blocks are not held back for it.
 pub const FAR_LAG: u64 = 1_024;
 
 /// For how many of a partition's newest applied blocks verdicts are kept.
