@@ -249,10 +249,7 @@ impl Conversation {
         let tells_initiator = self.initiator.is_none() && public_author(event).is_some();
         let corrects = match &event.payload {
             Payload::Opened(_) => true,
-            Payload::SentimentScored { message, .. } => {
-                let source = event.id.source;
-                self.customer_message.as_ref().is_none_or(|known| known.id.source != source || known.id.id != *message)
-            }
+            Payload::SentimentScored { message, .. } => !self.knows_message(event.id.source, message),
             Payload::StatusChanged { status, .. } => status.excludes(),
             _ => false,
         };
@@ -260,41 +257,46 @@ impl Conversation {
     }
 
     /// Whether a message can be scored with nothing folded again.
-    pub(crate) fn knows_message(&self, id: &EventId) -> bool {
-        self.customer_message.as_ref().is_some_and(|known| known.id == *id)
+    pub(crate) fn knows_message(&self, source: Symbol, id: &str) -> bool {
+        self.customer_message.as_ref().is_some_and(|known| known.id.source == source && known.id.id == id)
     }
 
     /// Makes a public message of the customer known again; the conversation's events are these, in order.
-    pub(crate) fn recall_message(&mut self, id: &EventId, events: &[&Event], facts: &Facts) {
-        let place = events.iter().position(|event| event.id == *id);
+    pub(crate) fn recall_message(&mut self, source: Symbol, id: &str, events: &[&Event], facts: &Facts) {
+        let place = events.iter().position(|event| event.id.source == source && event.id.id == id);
         let (Some(place), Some(first)) = (place, events.first()) else { return };
         let mut facts = facts.fresh();
         let mut then = Self::begin(first, events, &mut facts);
         for event in &events[..=place] {
             then.step(event, &mut facts);
         }
-        if then.knows_message(id) {
+        if then.knows_message(source, id) {
             self.customer_message = then.customer_message;
+        }
+    }
+
+    /// Whether an event changes what events before it mean, or whether they count.
+    pub(crate) fn tells_of_others(event: &Event) -> bool {
+        match &event.payload {
+            Payload::Opened(_) | Payload::SentimentScored { .. } | Payload::Retracted(_) => true,
+            Payload::StatusChanged { status, .. } => status.excludes(),
+            _ => false,
         }
     }
 
     /// What a conversation of these events, in order, has come to, when the facts stated so far are those without the event at `place`; and
     /// states the difference. The events before it are walked over once.
     ///
-    /// `None`, and nothing stated, where that event may change what the ones before it mean.
+    /// `None`, and nothing stated, where that event may change what the ones before it mean; one that [tells of
+    /// others](Self::tells_of_others) always may, and is not to be asked about.
     pub(crate) fn with_late(events: &[&Event], place: usize, facts: &mut Facts) -> Option<Self> {
         let (before, [late, after @ ..]) = events.split_at_checked(place)? else { return None };
-        let tells_of_others = match &late.payload {
-            Payload::Opened(_) | Payload::SentimentScored { .. } => true,
-            Payload::StatusChanged { status, .. } => status.excludes(),
-            _ => false,
-        };
         // Among events of its instant it may change their order.
         let is_alone = before.last().is_none_or(|event| event.time < late.time)
             && after.first().is_none_or(|event| late.time < event.time);
         // A conversation whose opening was reported begins alike with the event and without it.
         let has_opening = events.iter().any(|event| matches!(event.payload, Payload::Opened(_)));
-        if tells_of_others || !is_alone || !has_opening {
+        if !is_alone || !has_opening {
             return None;
         }
         let mut shared = facts.fresh();

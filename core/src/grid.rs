@@ -685,7 +685,7 @@ impl View {
         GlobalSubject { grid: Arc::as_ptr(&self.grid).addr(), number }
     }
 
-    /// Calls `see` with every fact of a column, plus and minus, from one instant to before another, day by day in the order of
+    /// Calls `see` with every fact of a key, plus and minus, from one instant to before another, day by day in the order of
     /// time and, within a day, in no useful order. Some that take each other back may be left out.
     pub fn facts(
         &self,
@@ -697,7 +697,7 @@ impl View {
         self.days(tenant, key, range, |day| day.facts(self.visible.epoch, range).for_each(&mut see))
     }
 
-    /// Calls `see` with every fact of a column that stands: stated and not taken back.
+    /// Calls `see` with every fact of a key that stands: stated and not taken back.
     pub fn standing(
         &self,
         tenant: Symbol,
@@ -712,7 +712,7 @@ impl View {
         })
     }
 
-    /// Calls `see` with every fact of a column, plus and minus, pairs of a fact and its inverse left out.
+    /// Calls `see` with every fact of a key, plus and minus, pairs of a fact and its inverse left out.
     pub fn netted(
         &self,
         tenant: Symbol,

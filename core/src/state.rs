@@ -243,21 +243,21 @@ impl Subject {
     /// Before a message other than the last one is scored: makes it known to the conversation again, so that nothing has to be folded twice.
     fn recall_message(&mut self, event: &Event, facts: &Facts) {
         let Payload::SentimentScored { message, .. } = &event.payload else { return };
-        let message = EventId { source: event.id.source, id: message.clone() };
-        let knows = |conversation: &Conversation| conversation.knows_message(&message);
+        let source = event.id.source;
+        let knows = |conversation: &Conversation| conversation.knows_message(source, message);
         if self.state.as_ref().and_then(State::conversation).is_none_or(knows) || !self.may_walk() {
             return;
         }
         let active = self.timeline.active();
         if let Some(State::Conversation(conversation)) = &mut self.state {
-            conversation.recall_message(&message, &in_order(active.iter(), facts.names()), facts);
+            conversation.recall_message(source, message, &in_order(active.iter(), facts.names()), facts);
         }
     }
 
     /// States what a late event of a short conversation changes; false where it has to be folded again for that.
     fn take_in_late(&mut self, event: &Event, facts: &mut Facts) -> bool {
         let conversation = self.state.as_ref().and_then(State::conversation);
-        let is_more = !self.mentions.is_empty() || !self.moved.is_empty() || event.payload.takes_back().is_some();
+        let is_more = !self.mentions.is_empty() || !self.moved.is_empty() || Conversation::tells_of_others(event);
         if is_more || conversation.is_none_or(Conversation::is_excluded) || !self.may_walk() {
             return false;
         }
