@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::harness::{PROGRAM, Suite};
+use crate::harness::{PROGRAM, Suite, output};
 
 fn deskpulse(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).args(arguments).current_dir(folder).output().expect("the binary runs")
+    output(Command::new(PROGRAM).args(arguments).current_dir(folder))
 }
 
 fn stdout(output: &Output) -> String {

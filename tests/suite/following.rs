@@ -11,7 +11,7 @@ use deskpulse_log::{EventLog as _, PartitionId};
 use deskpulse_proto::v1::event::Payload;
 use deskpulse_proto::v1::{Actor, ActorKind, Event, MessageCreated};
 
-use crate::harness::{PROGRAM, ask, run, timestamp};
+use crate::harness::{PROGRAM, ask, output, run, timestamp};
 use crate::node::{Node, PARTITIONS, PATIENCE, Setup, Spoiling, Trouble, said};
 
 const ROOM: u64 = 1 << 30;
@@ -308,9 +308,7 @@ fn a_partition_that_the_system_gives_no_runtime_ends_the_node() {
     let folder = tempfile::tempdir().expect("a folder");
     // Enough open files for all but the partitions.
     let serve = "ulimit -n 100; exec \"$0\" serve --listen 127.0.0.1:0 --partitions 200 --data-dir \"$1\"";
-    let mut shell = std::process::Command::new("timeout");
-    shell.args(["60", "sh", "-c", serve, PROGRAM]).arg(folder.path());
-    let output = shell.output().expect("the shell runs");
+    let output = output(std::process::Command::new("sh").args(["-c", serve, PROGRAM]).arg(folder.path()));
     let said = String::from_utf8_lossy(&output.stderr);
     println!(
         "{}",

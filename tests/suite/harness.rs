@@ -1,8 +1,10 @@
 //! Starting, killing and asking a real suite.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use deskpulse_edge::upstream::channel;
@@ -13,11 +15,15 @@ use deskpulse_proto::v1::{
     BatchOutcome, ConversationUpdated, Event, IngestEventsRequest, MetricRow, MetricSelection, MetricValue,
     QueryMetricsRequest,
 };
+use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_deskpulse");
+
+/// What takes longer hangs: its test fails, and the others go on.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// The program whose processes are tested: this build's, or another one, to measure.
 fn program() -> String {
@@ -40,8 +46,7 @@ impl Process {
             .stderr(if std::env::var_os("DESKPULSE_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })
             .spawn()
             .expect("the binary starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it says where it listens");
+        let line = first_line(&mut child);
         let url = line.trim().rsplit(' ').next().expect("an address").to_owned();
         assert!(url.starts_with("http://"), "{line:?}");
         Self { child, url }
@@ -56,20 +61,19 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it ends or says it listens");
+        let line = first_line(&mut child);
         let refused = line.is_empty();
         if !refused {
             child.kill().expect("it runs");
         }
-        let output = child.wait_with_output().expect("it ends");
+        let output = output_of(child);
         assert!(refused, "it was to be refused: {line}");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// Starts a process that must end by itself, though it may have begun to listen; returns its exit code and what it says.
     pub(crate) fn ended(arguments: &[&str]) -> (Option<i32>, String) {
-        let output = Command::new(PROGRAM).arg("serve").args(arguments).output().expect("the binary starts");
+        let output = output(Command::new(PROGRAM).arg("serve").args(arguments));
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
@@ -93,7 +97,7 @@ impl Process {
     pub(crate) fn terminate(&mut self, signal: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
-        self.child.wait().expect("it ends").code()
+        ended(&mut self.child).code()
     }
 }
 
@@ -102,6 +106,64 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The first line a process prints; empty where it ends without one.
+fn first_line(child: &mut Child) -> String {
+    let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+    let (said, line) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let _ = said.send(lines.read_line(&mut line).map(|_| line));
+    });
+    match line.recv_timeout(PATIENCE) {
+        Ok(line) => line.expect("readable"),
+        Err(_) => gives_up(child),
+    }
+}
+
+/// Waits for a process to end.
+fn ended(child: &mut Child) -> ExitStatus {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait().expect("it can be waited for") {
+            Some(status) => return status,
+            None if Instant::now() > patience => gives_up(child),
+            None => thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+fn gives_up(child: &mut Child) -> ! {
+    let _ = child.kill();
+    let _ = child.wait();
+    panic!("process {} hangs", child.id());
+}
+
+/// Runs a program with no input to its end.
+pub(crate) fn output(command: &mut Command) -> Output {
+    try_output(command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// The same of a program that may not be there.
+pub(crate) fn try_output(command: &mut Command) -> io::Result<Output> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(output_of)
+}
+
+/// What a process prints to its end, as far as that is not taken already.
+pub(crate) fn output_of(mut child: Child) -> Output {
+    fn all(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            from.read_to_end(&mut bytes).expect("readable");
+            bytes
+        })
+    }
+    let (stdout, stderr) = (child.stdout.take().map(all), child.stderr.take().map(all));
+    let status = ended(&mut child);
+    let bytes =
+        |reading: Option<thread::JoinHandle<_>>| reading.map_or_else(Vec::new, |it| it.join().expect("no panic"));
+    Output { status, stdout: bytes(stdout), stderr: bytes(stderr) }
 }
 
 /// All services in one process, with a data folder of their own.
@@ -306,14 +368,23 @@ pub(crate) fn shared(test: &str, name: &str) -> Option<PathBuf> {
     None
 }
 
-/// A runtime for one test.
+/// Runs a test, or a part of it, on a runtime of its own.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(future)
+    /// Does not wait for ever for what was begun, not even when the test fails.
+    struct Ending(Option<Runtime>);
+
+    impl Drop for Ending {
+        fn drop(&mut self) {
+            if let Some(runtime) = self.0.take() {
+                runtime.shutdown_timeout(PATIENCE);
+            }
+        }
+    }
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = Ending(Some(runtime.expect("a runtime")));
+    let done = async { tokio::time::timeout(PATIENCE, future).await.expect("it hangs") };
+    runtime.0.as_ref().expect("not ended yet").block_on(done)
 }
 
 /// A small generator of pseudo-random numbers (splitmix64), so that failures repeat.

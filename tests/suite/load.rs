@@ -9,13 +9,13 @@ use deskpulse_load::tenant;
 use deskpulse_load::workload::generate;
 use serde_json::Value;
 
-use crate::harness::{PROGRAM, Suite, ask, group, run};
+use crate::harness::{PROGRAM, Suite, ask, group, output, output_of, run};
 
 const EVENTS: u32 = 20_000;
 const SECOND: u64 = 200;
 
 fn load(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).arg("load").args(arguments).env_remove("DESKPULSE_SERVER").output().expect("the binary runs")
+    output(Command::new(PROGRAM).arg("load").args(arguments).env_remove("DESKPULSE_SERVER"))
 }
 
 /// The report of a load that succeeded.
@@ -170,7 +170,7 @@ fn a_load_goes_on_when_the_server_was_killed_and_comes_back() {
         while client.figure(ask("tenant-1", "conversations_opened")).await.count == 0 {}
     });
     suite.kill_and_restart();
-    let output = child.wait_with_output().expect("it ends");
+    let output = output_of(child);
     assert!(output.status.success());
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(number(&report["reconnects"]) > 0, "{report}");

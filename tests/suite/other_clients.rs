@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use crate::harness::Suite;
+use crate::harness::{Suite, output, try_output};
 
 const REQUIRE: &str = "DESKPULSE_REQUIRE_FOREIGN_CLIENTS";
 
@@ -52,7 +52,7 @@ fn install() -> Result<PathBuf, String> {
     let mut fill = Command::new(environment.join("bin/python"));
     fill.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(requirements);
     for mut step in [make, fill] {
-        let output = step.output().map_err(|error| format!("{step:?}: {error}"))?;
+        let output = try_output(&mut step).map_err(|error| format!("{step:?}: {error}"))?;
         if !output.status.success() {
             return Err(format!("{step:?}: {}", String::from_utf8_lossy(&output.stderr)));
         }
@@ -64,7 +64,7 @@ fn install() -> Result<PathBuf, String> {
 
 /// What a program prints, which must succeed.
 fn printed(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = output(command);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
@@ -117,7 +117,7 @@ fn curl(programs: &Path, url: &str, arguments: &[&str]) -> Command {
 
 fn call(programs: &Path, suite: &Suite, method: &str, request: &Value) -> Output {
     let url = format!("{}/deskpulse.v1.{method}", suite.url());
-    curl(programs, &url, &["--data", &request.to_string()]).output().expect("buf runs")
+    output(&mut curl(programs, &url, &["--data", &request.to_string()]))
 }
 
 fn answer(output: &Output) -> Value {

@@ -10,7 +10,7 @@ use deskpulse_proto::v1::{Basis, Event, MetricValue, StreamEventsRequest};
 use serde_json::Value;
 
 use crate::cli::{assert_all_new, assert_nothing_new};
-use crate::harness::{Client, PROGRAM, Question, Random, Suite, ask, group, run, shared};
+use crate::harness::{Client, PROGRAM, Question, Random, Suite, ask, group, output, run, shared};
 
 const TENANT: &str = "acme";
 const PERCENTILES: [(f64, &str); 6] =
@@ -235,15 +235,15 @@ async fn assert_airport(client: &Client, truth: &Value) {
 /// Runs `deskpulse import` and gives its summary.
 fn import(suite: &Suite, file: &Path, mapping_name: &str) -> Value {
     let rejects = tempfile::tempdir().expect("a folder");
-    let output = Command::new(PROGRAM)
+    let mut command = Command::new(PROGRAM);
+    command
         .arg("import")
         .arg(file)
         .args(["--server", suite.url(), "--output", "json", "--mapping"])
         .arg(mapping(mapping_name))
         .arg("--rejects")
-        .arg(rejects.path().join("rejects.csv"))
-        .output()
-        .expect("import runs");
+        .arg(rejects.path().join("rejects.csv"));
+    let output = output(&mut command);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("the summary is JSON")
 }

@@ -12,7 +12,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use super::assert_code;
 use super::folder::{Folder, MESSAGES, assert_says, lines, text};
 use crate::against_reference::{configure, difference};
-use crate::harness::{Client, PROGRAM, Process, Random, ask, run, shared};
+use crate::harness::{Client, PROGRAM, Process, Random, ask, output, run, shared};
 use crate::reference::scenario;
 
 const SCENARIOS: u64 = 60;
@@ -24,7 +24,7 @@ type Unpack = fn(&[u8]) -> Vec<u8>;
 fn import(file: &Path, process: &Process, more: &[&str]) -> serde_json::Value {
     let mut command = Command::new(PROGRAM);
     command.arg("import").arg(file).args(["--server", &process.url, "--output", "json"]).args(more);
-    let output = command.current_dir(file.parent().expect("a folder")).output().expect("the binary runs");
+    let output = output(command.current_dir(file.parent().expect("a folder")));
     assert!(output.status.success(), "{}", text(&output));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }

@@ -13,7 +13,7 @@ use deskpulse_proto::v1::{
     Actor, ActorKind, Calendar, Event, MessageCreated, OpenBlock, SetCalendarRequest, SetTenantRequest, Tenant,
 };
 
-use crate::harness::{Client, PROGRAM, Process, ask, run, timestamp};
+use crate::harness::{Client, PROGRAM, Process, ask, output, run, timestamp, try_output};
 
 /// The events of the folder that [`Folder::written`] gives, each a message of a customer.
 pub(super) const MESSAGES: u64 = 14_000;
@@ -116,7 +116,7 @@ impl Folder {
     pub(super) fn deskpulse(&self, command: &str, more: &[&str]) -> Output {
         let mut process = Command::new(PROGRAM);
         process.arg(command).arg("--data-dir").arg(self.root.path()).args(more);
-        process.output().expect("the binary runs")
+        output(&mut process)
     }
 
     /// How many messages a server counts.
@@ -250,7 +250,7 @@ impl Folder {
     pub(super) fn read_only(&self) -> Option<Mount> {
         let path = self.root.path();
         let mount = |arguments: &[&str]| {
-            let done = Command::new("mount").args(arguments).arg(path).output();
+            let done = try_output(Command::new("mount").args(arguments).arg(path));
             done.is_ok_and(|output| output.status.success())
         };
         if !mount(&["--bind", self.root()]) {
