@@ -9,7 +9,8 @@ use prost::Message;
 use crate::workload::SEED;
 
 const WEEK_START: jiff::Timestamp = jiff::Timestamp::constant(1_767_571_200, 0);
-const BATCH: usize = 1_000;
+/// The events of a batch.
+pub(crate) const BATCH: usize = 1_000;
 pub(crate) const PARTITIONS: u32 = 2;
 
 /// The blocks of each partition.
@@ -38,7 +39,8 @@ pub(crate) fn log(events: &[Event]) -> Log {
     log
 }
 
-fn conversation(event: &Event) -> &str {
+/// The conversation an event is of.
+pub(crate) fn conversation(event: &Event) -> &str {
     match event.payload.as_ref().expect("a payload") {
         Payload::ConversationOpened(opened) => &opened.conversation,
         Payload::ConversationStatusChanged(changed) => &changed.conversation,

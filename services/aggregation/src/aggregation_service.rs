@@ -267,7 +267,9 @@ fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
     })
 }
 
-fn encode(partial: &Partial) -> v1::Partial {
+/// A partial figure as it travels.
+#[must_use]
+pub fn encode(partial: &Partial) -> v1::Partial {
     let mut last = 0;
     let (histogram_index_deltas, histogram_counts) = partial
         .distribution

@@ -14,7 +14,7 @@ mod rest;
 mod retention;
 mod snapshots;
 
-pub use aggregation_service::AggregationApi;
+pub use aggregation_service::{AggregationApi, encode};
 pub use follow::Aggregation;
 pub use keep::{KeepError, KeepOptions, Opened, folder_of};
 pub use rest::{AtRest, Follows, has_meaning, look_at, positions_in};

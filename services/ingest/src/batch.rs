@@ -39,10 +39,12 @@ pub struct Intake<L> {
 }
 
 /// Room for the events of a batch among those in flight, given back when dropped.
-pub(crate) struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+#[derive(Debug)]
+pub struct Room(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 /// A batch on its way to stable storage.
-pub(crate) struct Submitted {
+#[derive(Debug)]
+pub struct Submitted {
     count: usize,
     /// The events refused at the door.
     refusals: Vec<EventException>,
@@ -101,7 +103,7 @@ impl<L: EventLog> Intake<L> {
     }
 
     /// Room for a batch, once there is some: the sender of a stream waits meanwhile.
-    pub(crate) async fn room(&self, events: usize) -> Result<Room, Fault> {
+    pub async fn room(&self, events: usize) -> Result<Room, Fault> {
         let room = Arc::clone(&self.in_flight).acquire_many_owned(self.permits(events)).await;
         room.map(Room).map_err(|_| self.overloaded())
     }
@@ -118,7 +120,7 @@ impl<L: EventLog> Intake<L> {
     }
 
     /// Checks a batch, routes it and queues it to be written; batches are written in the order they are submitted.
-    pub(crate) async fn submit(&self, events: Vec<Bytes>, room: Room) -> Result<Submitted, Fault> {
+    pub async fn submit(&self, events: Vec<Bytes>, room: Room) -> Result<Submitted, Fault> {
         let count = events.len();
         if self.drain.streams_ended() {
             return Err(Fault::new(Reason::Draining, "ingest is shutting down: send the batch to another, or later"));
@@ -154,7 +156,7 @@ impl<L: EventLog> Intake<L> {
     }
 
     /// What became of a batch, once its valid events are on stable storage.
-    pub(crate) async fn outcome(&self, submitted: Submitted) -> Result<BatchOutcome, Fault> {
+    pub async fn outcome(&self, submitted: Submitted) -> Result<BatchOutcome, Fault> {
         let Submitted { count, refusals: mut exceptions, shares, appended, _room } = submitted;
         let positions = appended.durable().await.map_err(fault)?;
         let deadline = Instant::now() + self.limits.verdict_wait;

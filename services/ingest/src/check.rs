@@ -26,11 +26,11 @@ const ATTRIBUTES: usize = 8;
 
 /// What a good event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Checked<'a> {
+pub struct Checked<'a> {
     /// Whose timeline it belongs to.
-    pub(crate) subject: SubjectRef<'a>,
+    pub subject: SubjectRef<'a>,
     /// The conversation it names beside its subject; `None` when it names none.
-    pub(crate) mentions: Option<&'a str>,
+    pub mentions: Option<&'a str>,
 }
 
 impl<'a> Checked<'a> {
@@ -45,8 +45,9 @@ impl<'a> Checked<'a> {
     }
 }
 
-/// Checks an event; `now` is when it arrived, `future` how far after that its time may lie.
-pub(crate) fn check<'a>(event: &Event<'a>, now: Timestamp, future: Duration) -> Result<Checked<'a>, Fault> {
+/// Checks an event; `now` is when it arrived, `future` how far after that its time may lie. A fault names the field, what is wrong with it
+/// and what to do.
+pub fn check<'a>(event: &Event<'a>, now: Timestamp, future: Duration) -> Result<Checked<'a>, Fault> {
     required("id", event.id, TEXT)?;
     required("source", event.source, TEXT)?;
     required("tenant", event.tenant, TENANT)?;

@@ -11,7 +11,8 @@ mod log_service;
 
 use std::time::Duration;
 
-pub use batch::Intake;
+pub use batch::{Intake, Room, Submitted};
+pub use check::{Checked, check};
 pub use ingest_service::IngestApi;
 pub use log_service::LogApi;
 
