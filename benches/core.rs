@@ -6,6 +6,8 @@
 mod calendar;
 #[path = "core/canonical.rs"]
 mod canonical;
+#[path = "core/cells.rs"]
+mod cells;
 #[path = "core/grid.rs"]
 mod grid;
 #[path = "core/histogram.rs"]
@@ -33,6 +35,7 @@ fn main() {
     grid::record(&mut criterion);
     partition::apply(&mut criterion);
     snapshot::collect(&mut criterion);
+    cells::sum_up(&mut criterion);
     calendar::between(&mut criterion);
     criterion.final_summary();
 }

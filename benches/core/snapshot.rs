@@ -73,7 +73,7 @@ pub(crate) fn collect(criterion: &mut Criterion) {
 }
 
 /// A grid with these facts, where every `corrected_each`-th is stated, taken back and stated again; 0: none.
-fn recorded(tenant: Symbol, facts: &[Fact], corrected_each: usize) -> Reader {
+pub(crate) fn recorded(tenant: Symbol, facts: &[Fact], corrected_each: usize) -> Reader {
     let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
     let subjects: Vec<_> = (0..1_000).map(|n| recorder.add_subject(format!("c{n}").into())).collect();
     for (number, fact) in (1..).zip(facts) {
@@ -91,7 +91,7 @@ fn recorded(tenant: Symbol, facts: &[Fact], corrected_each: usize) -> Reader {
     reader
 }
 
-fn plan(bounds: Vec<i64>, group_by: &[Dimension]) -> Plan {
+pub(crate) fn plan(bounds: Vec<i64>, group_by: &[Dimension]) -> Plan {
     let buckets = (0..).take(bounds.len() - 1).collect();
     Plan {
         parts: vec![Part {
@@ -119,7 +119,7 @@ fn answer(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Answer
     rows.map(|((group, _), partials)| (group, figures(&partials[0].distribution))).collect()
 }
 
-fn rows(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Rows {
+pub(crate) fn rows(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Rows {
     let view = reader.view();
     let gathered = Gathered::gather([&view].into_iter(), tenant, plan).expect("readable");
     snapshot::collect(&view, names, tenant, plan, &gathered).expect("few rows")
@@ -171,7 +171,7 @@ fn all_answer_alike(ours: &Answer, facts: &[Fact], names: &Names, values: &[i64]
     }
 }
 
-fn percentiles() -> impl Iterator<Item = Percentile> {
+pub(crate) fn percentiles() -> impl Iterator<Item = Percentile> {
     PERCENTS.into_iter().filter_map(Percentile::new)
 }
 

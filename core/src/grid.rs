@@ -13,6 +13,9 @@
 //! has come since, and a reader sees each fact once. Which it is, a view learns with its epoch, in one atomic load; what it has
 //! begun to read stays until it is dropped.
 
+pub mod cells;
+#[cfg(test)]
+mod cells_tests;
 mod chunk;
 mod column;
 #[cfg(test)]
@@ -42,6 +45,7 @@ use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
 use crate::series::{SeriesId, Symbol};
 use crate::time::Timestamp;
 
+use cells::{Advice, Cell, Extent, QUARTER_HOUR_MS, Room, Shelf, Values};
 use chunk::{ChunkRef, Facts};
 use column::{Column, Columns, Writer};
 use form::{Draft, Forms, Member};
@@ -49,6 +53,8 @@ use form::{Draft, Forms, Member};
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// So many chunks of about one size are made into one.
 const MERGE: usize = 8;
+/// What part of the room for facts cells may take.
+const CELLS_SHARE: usize = 8;
 /// The most facts in a chunk as it is first written; a merged one holds a few times as many, about ten bytes each.
 const CHUNK_FACTS: usize = 1 << 19;
 
@@ -109,11 +115,23 @@ struct Day {
     /// Chunks of facts, none of which is in `columns`.
     put_away: Arc<[ChunkRef]>,
     columns: Arc<Columns>,
+    /// What readers have summed up.
+    cells: Shelf,
 }
 
 impl Day {
     fn begin_ms(&self) -> i64 {
         self.number * DAY_MS
+    }
+
+    /// How much there is of a measure; what was put away never changes.
+    fn extent(&self, key: usize) -> Extent {
+        let mut extent = Extent { columns: 0, bytes: 0, is_more_put_away: !self.put_away.is_empty() };
+        for (column, _) in self.columns.with(key) {
+            extent.columns += 1;
+            extent.bytes += column.bytes();
+        }
+        extent
     }
 }
 
@@ -132,6 +150,8 @@ struct Grid {
     visible: ArcSwap<Visible>,
     /// The ids of subjects that cannot be looked up in the archive yet.
     subjects: DashMap<u32, Id>,
+    /// For cells.
+    room: Arc<Room>,
 }
 
 /// A new grid, or what was put away of one: the one who writes it and the first who reads it.
@@ -162,7 +182,8 @@ pub fn grid(partition: u32, archive: Arc<dyn Archive>) -> Result<(Recorder, Read
     let leftovers = leftovers.into_iter().map(|key| Leftover { key, readers: Vec::new() }).collect();
 
     let visible = Visible { epoch: 0, tenants: Arc::default() };
-    let grid = Arc::new(Grid { partition, archive, visible: ArcSwap::from_pointee(visible), subjects: DashMap::new() });
+    let (visible, room) = (ArcSwap::from_pointee(visible), Arc::new(Room::new()));
+    let grid = Arc::new(Grid { partition, archive, visible, subjects: DashMap::new(), room });
     let changed = days.tenants.keys().copied().collect();
     let mut recorder = Recorder {
         grid: Arc::clone(&grid),
@@ -284,7 +305,8 @@ impl DayWriter {
             return Arc::clone(visible);
         }
         let columns = Arc::clone(self.columns.as_ref().map_or(nothing, Writer::columns));
-        let visible = Arc::new(Day { number: self.number, put_away: self.put_away.as_slice().into(), columns });
+        let put_away = self.put_away.as_slice().into();
+        let visible = Arc::new(Day { number: self.number, put_away, columns, cells: Shelf::new() });
         self.versions.retain(|version| version.strong_count() > 0);
         self.versions.push(Arc::downgrade(&visible));
         self.visible = Some(Arc::clone(&visible));
@@ -516,10 +538,10 @@ impl Recorder {
         !self.unsaved.is_empty()
     }
 
-    /// About how many bytes of memory the facts take.
+    /// About how many bytes of memory the facts take, and what readers summed up of them.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.grid.room.taken()
     }
 
     /// Every fact published so far that has not been put away, to be written down at leisure, by any thread; and what is left
@@ -607,6 +629,11 @@ impl Recorder {
     /// Gives up facts that are in the archive, those of the longest untouched days first, until they take at most so many
     /// bytes. Everything put away must be in the archive.
     pub(crate) fn shrink(&mut self, to_bytes: usize) {
+        self.grid.room.set(to_bytes / CELLS_SHARE);
+        if self.bytes() > to_bytes {
+            // Whoever asks again makes them again.
+            self.days.list.iter().filter_map(|day| day.visible.as_ref()).for_each(|day| day.cells.clear());
+        }
         if self.bytes <= to_bytes {
             return;
         }
@@ -694,7 +721,11 @@ impl View {
         range: Range,
         mut see: impl FnMut(StoredFact),
     ) -> Result<(), Unreadable> {
-        self.days(tenant, key, range, |day| day.facts(self.visible.epoch, range).for_each(&mut see))
+        self.days(tenant, key, range, |day| {
+            day.facts(Weight::Plus, self.visible.epoch, range)
+                .chain(day.facts(Weight::Minus, self.visible.epoch, range))
+                .for_each(&mut see);
+        })
     }
 
     /// Calls `see` with every fact of a key that stands: stated and not taken back.
@@ -705,11 +736,7 @@ impl View {
         range: Range,
         mut see: impl FnMut(StoredFact),
     ) -> Result<(), Unreadable> {
-        self.netted(tenant, key, range, |fact| {
-            if fact.weight == Weight::Plus {
-                see(fact);
-            }
-        })
+        self.days(tenant, key, range, |day| day.standing(self.visible.epoch, range, &mut see))
     }
 
     /// Calls `see` with every fact of a key, plus and minus, pairs of a fact and its inverse left out.
@@ -720,21 +747,7 @@ impl View {
         range: Range,
         mut see: impl FnMut(StoredFact),
     ) -> Result<(), Unreadable> {
-        self.days(tenant, key, range, |day| {
-            let facts = day.facts(self.visible.epoch, range);
-            if !day.has_minus() {
-                facts.for_each(&mut see);
-                return;
-            }
-            let mut net: HashMap<StoredFact, i64, RandomState> = HashMap::default();
-            for fact in facts {
-                *net.entry(StoredFact { weight: Weight::Plus, ..fact }).or_default() += fact.weight.sign();
-            }
-            for (fact, count) in net {
-                let weight = if count < 0 { Weight::Minus } else { Weight::Plus };
-                (0..count.unsigned_abs()).for_each(|_| see(StoredFact { weight, ..fact }));
-            }
-        })
+        self.days(tenant, key, range, |day| day.netted(self.visible.epoch, range, &mut see))
     }
 
     fn days(
@@ -748,11 +761,63 @@ impl View {
         let number = key.number();
         let first = days.partition_point(|day| day.begin_ms() + DAY_MS <= range.from_inclusive);
         for day in days[first..].iter().take_while(|day| day.begin_ms() < range.to_exclusive) {
-            let put_away = self.put_away(tenant, day, number)?;
-            let here: Vec<_> = day.columns.with(number).collect();
-            if !here.is_empty() || !put_away.is_empty() {
-                see(DayColumn { day_ms: day.begin_ms(), put_away, here });
+            let column = self.column(tenant, day, number)?;
+            if !column.is_empty() {
+                see(column);
             }
+        }
+        Ok(())
+    }
+
+    /// What a day holds of a measure.
+    fn column<'a>(&self, tenant: Symbol, day: &'a Day, number: usize) -> Result<DayColumn<'a>, Unreadable> {
+        let put_away = self.put_away(tenant, day, number)?;
+        Ok(DayColumn { day_ms: day.begin_ms(), put_away, here: day.columns.with(number).collect() })
+    }
+
+    /// Calls `see` with every fact of a key that stands, or with [cells](cells) in the place of many of them, where the intervals that
+    /// a day lies in can be told apart by its quarter hours: `bounds` are those of the intervals, ascending.
+    pub fn summed(
+        &self,
+        tenant: Symbol,
+        key: ColumnKey,
+        bounds: &[i64],
+        mut see: impl FnMut(Seen<'_>),
+    ) -> Result<(), Unreadable> {
+        let (Some(from_inclusive), Some(to_exclusive)) = (bounds.first().copied(), bounds.last().copied()) else {
+            return Ok(());
+        };
+        let range = Range { from_inclusive, to_exclusive };
+        let Some(days) = self.visible.tenants.get(&tenant) else { return Ok(()) };
+        let (number, epoch) = (key.number(), self.visible.epoch);
+        let first = days.partition_point(|day| day.begin_ms() + DAY_MS <= from_inclusive);
+        for day in days[first..].iter().take_while(|day| day.begin_ms() < to_exclusive) {
+            let (begin_ms, end_ms) = (day.begin_ms(), day.begin_ms() + DAY_MS);
+            let before = bounds.partition_point(|bound| *bound <= begin_ms);
+            let within = bounds[before..].partition_point(|bound| *bound < end_ms);
+            let cutting = &bounds[before..before + within];
+            let is_quartered = cutting.iter().all(|bound| bound.rem_euclid(QUARTER_HOUR_MS) == 0);
+            let extent = day.extent(number);
+            let advice = if is_quartered { day.cells.advise(number, extent, epoch) } else { Advice::Facts };
+            if let Advice::Cells(cells) = &advice
+                && let Some(cells) = cells.of(cutting.is_empty())
+            {
+                cells.filter(|cell| range.contains(cell.at_ms)).for_each(|cell| see(Seen::Cell(cell)));
+                continue;
+            }
+            let column = self.column(tenant, day, number)?;
+            if !matches!(advice, Advice::SumUp) || !column.is_all(epoch) {
+                column.standing(epoch, range, |fact| see(Seen::Fact(fact)));
+                continue;
+            }
+            let mut values = Values::new(begin_ms);
+            column.standing(epoch, Range::ALL, |fact| {
+                values.push(&fact);
+                if range.contains(fact.at_ms) {
+                    see(Seen::Fact(fact));
+                }
+            });
+            day.cells.sum_up(number, (extent, epoch), values, &self.grid.room);
         }
         Ok(())
     }
@@ -778,17 +843,63 @@ struct DayColumn<'a> {
     here: Vec<(&'a Column, Member)>,
 }
 
+/// A fact that stands, or what many of them come to.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// One.
+    Fact(StoredFact),
+    /// Many of one series, in one interval.
+    Cell(Cell<'a>),
+}
+
 impl DayColumn<'_> {
-    fn facts(&self, epoch: u64, range: Range) -> impl Iterator<Item = StoredFact> {
-        let here = self.here.iter().flat_map(move |(column, member)| column.facts(*member, self.day_ms, epoch, range));
-        self.put_away.iter().copied().chain(here).filter(move |fact| range.contains(fact.at_ms))
+    fn is_empty(&self) -> bool {
+        self.here.is_empty() && self.put_away.is_empty()
     }
 
-    /// Whether any fact may be taken back.
-    fn has_minus(&self) -> bool {
-        let mut weights = self.here.iter().map(|(_, member)| member.weight());
-        let mut put_away = self.put_away.iter().map(|fact| fact.weight);
-        weights.any(|weight| weight == Weight::Minus) || put_away.any(|weight| weight == Weight::Minus)
+    /// Whether no facts have come after an epoch.
+    fn is_all(&self, epoch: u64) -> bool {
+        self.here
+            .iter()
+            .all(|(column, _)| column.rows(self.day_ms, u64::MAX, Range::ALL).all(|(came, _)| came <= epoch))
+    }
+
+    fn standing(&self, epoch: u64, range: Range, mut see: impl FnMut(StoredFact)) {
+        self.netted(epoch, range, |fact| {
+            if fact.weight == Weight::Plus {
+                see(fact);
+            }
+        });
+    }
+
+    fn netted(&self, epoch: u64, range: Range, mut see: impl FnMut(StoredFact)) {
+        // Far fewer than are stated.
+        let mut taken_back: HashMap<StoredFact, u64, RandomState> = HashMap::default();
+        for fact in self.facts(Weight::Minus, epoch, range) {
+            *taken_back.entry(StoredFact { weight: Weight::Plus, ..fact }).or_default() += 1;
+        }
+        let stated = self.facts(Weight::Plus, epoch, range);
+        if taken_back.is_empty() {
+            stated.for_each(&mut see);
+            return;
+        }
+        for fact in stated {
+            match taken_back.get_mut(&fact).filter(|count| **count > 0) {
+                Some(count) => *count -= 1,
+                None => see(fact),
+            }
+        }
+        for (fact, count) in taken_back {
+            (0..count).for_each(|_| see(StoredFact { weight: Weight::Minus, ..fact }));
+        }
+    }
+
+    /// Those of one weight, up to an epoch, in a range.
+    fn facts(&self, weight: Weight, epoch: u64, range: Range) -> impl Iterator<Item = StoredFact> {
+        let put_away = self.put_away.iter().copied().filter(move |fact| fact.weight == weight);
+        let here = self.here.iter().filter(move |(_, member)| member.weight() == weight);
+        let here = here.flat_map(move |(column, member)| column.facts(*member, self.day_ms, epoch, range));
+        put_away.chain(here).filter(move |fact| range.contains(fact.at_ms))
     }
 }
 

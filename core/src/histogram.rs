@@ -16,7 +16,7 @@ const FEW: usize = 64;
 /// The bucket a value falls in: the layout of `HdrHistogram` with 2 significant digits.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "2^49 has 5,632 buckets")]
-fn bucket_of(value: i64) -> u32 {
+pub(crate) fn bucket_of(value: i64) -> u32 {
     let value = value.clamp(0, GREATEST).cast_unsigned();
     // No shift below twice the half: those values have a bucket each.
     let shift = u64::from((value | HALF).ilog2() - HALF.ilog2());
@@ -35,12 +35,21 @@ fn greatest_in(bucket: u32) -> i64 {
     i64::try_from(value).expect("below 2^49")
 }
 
+/// How many values are in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its number, from 0 for the least values.
+    pub number: u32,
+    /// How many values.
+    pub count: u32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Buckets {
     /// The bucket of each value, in no order.
     Few(Vec<u32>),
-    /// How many values are in each bucket, from the first.
-    Many(Vec<u64>),
+    /// How many values are in each bucket.
+    Many(Counts),
 }
 
 /// A distribution of milliseconds (or other numbers from 0 to [`GREATEST`]).
@@ -80,12 +89,22 @@ impl Distribution {
         self.max = self.max.max(value);
         let bucket = bucket_of(value);
         if let Buckets::Many(counts) = &mut self.buckets
-            && let Some(count) = counts.get_mut(bucket as usize)
+            && let Some(count) = counts.0.get_mut(bucket as usize)
         {
             *count += 1;
         } else {
             self.add_to_bucket(bucket, 1);
         }
+    }
+
+    /// The memory it takes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let buckets = match &self.buckets {
+            Buckets::Few(list) => list.capacity() * size_of::<u32>(),
+            Buckets::Many(counts) => counts.0.capacity() * size_of::<u64>(),
+        };
+        size_of::<Self>() + buckets
     }
 
     /// Adds to the sum alone, for areas under a level, which are no distribution.
@@ -96,21 +115,30 @@ impl Distribution {
     fn add_to_bucket(&mut self, bucket: u32, count: u64) {
         match &mut self.buckets {
             Buckets::Few(list) if count == 1 && list.len() < FEW => list.push(bucket),
-            Buckets::Few(list) => {
-                let mut counts = Vec::new();
-                for known in std::mem::take(list) {
-                    add_at(&mut counts, known, 1);
-                }
-                add_at(&mut counts, bucket, count);
-                self.buckets = Buckets::Many(counts);
-            }
-            Buckets::Many(counts) => add_at(counts, bucket, count),
+            Buckets::Few(_) | Buckets::Many(_) => self.many().add_at(bucket, count),
         }
     }
 
     /// Adds the values of another distribution.
     pub fn merge(&mut self, other: &Self) {
-        self.merge_parts(other.count, other.sum, other.min().zip(other.max()), other.filled_buckets());
+        self.merge_parts(other.count, other.sum, other.min().zip(other.max()), []);
+        match &other.buckets {
+            Buckets::Few(list) => list.iter().for_each(|bucket| self.add_to_bucket(*bucket, 1)),
+            Buckets::Many(counts) => self.many().add(counts, bucket_of(other.min) as usize),
+        }
+    }
+
+    /// The counts, in a list from now on.
+    fn many(&mut self) -> &mut Counts {
+        if let Buckets::Few(list) = &mut self.buckets {
+            let mut counts = Counts::default();
+            list.drain(..).for_each(|known| counts.add_at(known, 1));
+            self.buckets = Buckets::Many(counts);
+        }
+        match &mut self.buckets {
+            Buckets::Many(counts) => counts,
+            Buckets::Few(_) => unreachable!("it was made one above"),
+        }
     }
 
     /// Adds the parts of a distribution as they travel: count, sum, least and greatest value, and filled buckets.
@@ -165,24 +193,19 @@ impl Distribution {
 
     /// Buckets with anything in them and how much, ascending.
     pub fn filled_buckets(&self) -> impl Iterator<Item = (u32, u64)> {
-        let mut filled: Vec<(u32, u64)> = Vec::new();
-        match &self.buckets {
+        let (few, many) = match &self.buckets {
             Buckets::Few(list) => {
                 let mut sorted = list.clone();
                 sorted.sort_unstable();
-                for bucket in sorted {
-                    match filled.last_mut() {
-                        Some((filling, count)) if *filling == bucket => *count += 1,
-                        _ => filled.push((bucket, 1)),
-                    }
-                }
+                let count_of = |same: &[u32]| (same[0], same.len() as u64);
+                (sorted.chunk_by(u32::eq).map(count_of).collect::<Vec<_>>(), &[][..])
             }
-            Buckets::Many(counts) => {
-                filled
-                    .extend((0..).zip(counts).filter(|(_, count)| **count > 0).map(|(bucket, count)| (bucket, *count)));
-            }
-        }
-        filled.into_iter()
+            Buckets::Many(counts) => (Vec::new(), counts.0.as_slice()),
+        };
+        // None is before that of the least value.
+        let first = bucket_of(self.min).min(u32::try_from(many.len()).unwrap_or(u32::MAX));
+        let many = (first..).zip(&many[first as usize..]).filter(|(_, count)| **count > 0);
+        few.into_iter().chain(many.map(|(bucket, count)| (bucket, *count)))
     }
 
     /// The value at the nearest rank, `ceil(percent / 100 × count)` and at least 1; `None` when there is no value.
@@ -191,14 +214,17 @@ impl Distribution {
     #[must_use]
     pub fn percentile(&self, percentile: Percentile) -> Option<i64> {
         let rank = percentile.rank(self.count)?;
-        let mut seen = 0;
-        for (bucket, count) in self.filled_buckets() {
-            seen += count;
-            if seen >= rank {
-                return Some(greatest_in(bucket).clamp(self.min, self.max));
+        let bucket = match &self.buckets {
+            Buckets::Few(list) => {
+                let mut few = [0; FEW];
+                let few = &mut few[..list.len()];
+                few.copy_from_slice(list);
+                let place = usize::try_from(rank - 1).ok().filter(|place| *place < few.len());
+                place.map(|place| *few.select_nth_unstable(place).1)
             }
-        }
-        self.max()
+            Buckets::Many(counts) => counts.bucket_at(bucket_of(self.min), rank),
+        };
+        Some(bucket.map_or(self.max, |bucket| greatest_in(bucket).clamp(self.min, self.max)))
     }
 
     /// The same distribution for any other `HdrHistogram` library: 0 to [`GREATEST`], 2 significant digits.
@@ -215,12 +241,47 @@ impl Distribution {
     }
 }
 
-fn add_at(counts: &mut Vec<u64>, bucket: u32, count: u64) {
-    let bucket = bucket as usize;
-    if counts.len() <= bucket {
-        counts.resize(bucket + 1, 0);
+/// How many values are in each bucket, from the first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Counts(Vec<u64>);
+
+impl Counts {
+    fn add_at(&mut self, bucket: u32, count: u64) {
+        let bucket = bucket as usize;
+        if self.0.len() <= bucket {
+            self.0.resize(bucket + 1, 0);
+        }
+        self.0[bucket] += count;
     }
-    counts[bucket] += count;
+
+    /// Adds others, of which none is before `first`.
+    fn add(&mut self, Self(others): &Self, first: usize) {
+        self.0.resize(self.0.len().max(others.len()), 0);
+        let pairs = self.0.iter_mut().zip(others).skip(first.min(others.len()));
+        pairs.for_each(|(ours, theirs)| *ours += theirs);
+    }
+
+    /// The bucket of the value with a rank, where none is in a bucket before `first`.
+    fn bucket_at(&self, first: u32, rank: u64) -> Option<u32> {
+        // Added up many at a time, as the machine does it best.
+        const TOGETHER: usize = 64;
+        let mut before = 0;
+        for (number, together) in self.0.chunks(TOGETHER).enumerate().skip(first as usize / TOGETHER) {
+            let upto = before + together.iter().sum::<u64>();
+            if upto >= rank {
+                let reaches = |count: &u64| {
+                    before += count;
+                    before >= rank
+                };
+                return together
+                    .iter()
+                    .position(reaches)
+                    .and_then(|place| u32::try_from(number * TOGETHER + place).ok());
+            }
+            before = upto;
+        }
+        None
+    }
 }
 
 /// A percentile: a number from 0 to 100.

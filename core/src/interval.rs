@@ -147,8 +147,13 @@ impl Cut {
     /// The bucket of the interval an instant lies in.
     #[must_use]
     pub fn bucket_of(&self, at_ms: i64) -> Option<u32> {
-        let after = self.bounds.partition_point(|bound| *bound <= at_ms);
-        self.buckets.get(after.checked_sub(1)?).copied()
+        self.finder().bucket_of(at_ms)
+    }
+
+    /// Finds the buckets of many instants.
+    #[must_use]
+    pub fn finder(&self) -> Finder<'_> {
+        Finder { cut: self, from_ms: 0, to_ms: 0, bucket: 0 }
     }
 
     /// The start of each interval and its bucket.
@@ -159,6 +164,31 @@ impl Cut {
     /// The end of each interval and its bucket.
     pub fn ends(&self) -> impl Iterator<Item = (i64, u32)> {
         self.bounds.iter().skip(1).copied().zip(self.buckets.iter().copied())
+    }
+}
+
+/// Finds the buckets of instants that often lie in the interval of the one before.
+#[derive(Debug, Clone)]
+pub struct Finder<'a> {
+    cut: &'a Cut,
+    /// The last one's interval.
+    from_ms: i64,
+    to_ms: i64,
+    bucket: u32,
+}
+
+impl Finder<'_> {
+    /// The bucket of the interval an instant lies in.
+    #[inline]
+    pub fn bucket_of(&mut self, at_ms: i64) -> Option<u32> {
+        if !(self.from_ms..self.to_ms).contains(&at_ms) {
+            let Cut { bounds, buckets } = self.cut;
+            let after = bounds.partition_point(|bound| *bound <= at_ms);
+            let before = after.checked_sub(1)?;
+            (self.from_ms, self.to_ms, self.bucket) =
+                (*bounds.get(before)?, *bounds.get(after)?, *buckets.get(before)?);
+        }
+        Some(self.bucket)
     }
 }
 

@@ -5,12 +5,15 @@ mod groups;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use foldhash::fast::RandomState;
+
 use crate::archive::Unreadable;
 use crate::dimension::Dimension;
 use crate::event::Id;
 use crate::fact::{Anchor, Clock, Measure, Weight};
 use crate::filter::Filter;
-use crate::grid::{ColumnKey, Range, StoredFact, SubjectNumber, View};
+use crate::grid::cells::Cell;
+use crate::grid::{ColumnKey, Range, Seen, StoredFact, SubjectNumber, View};
 use crate::histogram::Distribution;
 use crate::interval::Cut;
 use crate::series::{Names, Symbol};
@@ -18,7 +21,7 @@ use crate::time::Timestamp;
 
 pub use gathered::Gathered;
 use gathered::followed_by;
-use groups::Groups;
+use groups::{Groups, TableNumber};
 
 /// The most groups × buckets an answer may have.
 pub const MAX_ROWS: usize = 100_000;
@@ -175,14 +178,31 @@ pub fn collect(
     gathered: &Gathered,
 ) -> Result<Rows, NotCollected> {
     let mut groups = Groups::new(names, plan, gathered);
-    let mut rows: HashMap<(u32, u32), Vec<Partial>> = HashMap::new();
+    let mut rows = Found::default();
     let has_business_hours = has_business_hours(view, tenant)?;
     for (index, part) in plan.parts.iter().enumerate() {
         let partials = Partials { rows: &mut rows, part: index, parts: plan.parts.len(), too_many: false };
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
-        let mut collector = Collector { view, tenant, plan, part, clock, groups: &mut groups, partials };
+        let table = groups.table(&part.filter);
+        let mut collector = Collector { view, tenant, plan, part, clock, groups: &mut groups, table, partials };
         match part.reduction {
-            Reduction::Count => collector.standing(|partial, _| partial.count += 1),
+            Reduction::Count => collector.summed(
+                |partial, _| partial.count += 1,
+                |partial, cell| {
+                    partial.count += cell.count.cast_signed();
+                },
+            ),
+            Reduction::Distribution if part.at_most.is_empty() => collector.summed(
+                |partial, fact| {
+                    partial.count += 1;
+                    partial.distribution.record(fact.value);
+                },
+                |partial, cell| {
+                    partial.count += cell.count.cast_signed();
+                    let buckets = cell.buckets.iter().map(|bucket| (bucket.number, bucket.count.into()));
+                    partial.distribution.merge_parts(cell.count, cell.sum, Some((cell.min, cell.max)), buckets);
+                },
+            ),
             Reduction::Distribution => collector.standing(|partial, fact| {
                 partial.count += 1;
                 partial.record(fact.value, &part.at_most);
@@ -208,7 +228,7 @@ pub fn collect(
             return Err(TooManyRows.into());
         }
     }
-    Ok(rows.into_iter().map(|((group, bucket), partials)| ((groups.named(group), bucket), partials)).collect())
+    Ok(rows.list.into_iter().map(|((group, bucket), partials)| ((groups.named(group), bucket), partials)).collect())
 }
 
 fn has_business_hours(view: &View, tenant: Symbol) -> Result<bool, Unreadable> {
@@ -226,6 +246,7 @@ struct Collector<'a, 'b> {
     part: &'a Part,
     clock: Clock,
     groups: &'b mut Groups<'a>,
+    table: TableNumber,
     partials: Partials<'b>,
 }
 
@@ -237,12 +258,12 @@ impl Collector<'_, '_> {
 
     /// Sees every fact that stands, once for each of its groups.
     fn each(&mut self, mut see: impl FnMut(&mut Partials, u32, u32, &StoredFact)) -> Result<(), Unreadable> {
-        let (cut, filter) = (&self.plan.cut, &self.part.filter);
+        let mut cut = self.plan.cut.finder();
         let keys: Vec<ColumnKey> = self.keys().collect();
         for key in keys {
-            self.view.standing(self.tenant, key, cut.range(), |fact| {
+            self.view.standing(self.tenant, key, self.plan.cut.range(), |fact| {
                 let Some(bucket) = cut.bucket_of(fact.at_ms) else { return };
-                for group in self.groups.of(fact.series, filter).iter() {
+                for group in self.groups.of(self.table, fact.series) {
                     see(&mut self.partials, *group, bucket, &fact);
                 }
             })?;
@@ -256,6 +277,34 @@ impl Collector<'_, '_> {
                 add(partial, fact);
             }
         })
+    }
+
+    /// Adds every fact that stands, or many at once.
+    fn summed(
+        &mut self,
+        add_fact: impl Fn(&mut Partial, &StoredFact),
+        add_cell: impl Fn(&mut Partial, &Cell),
+    ) -> Result<(), Unreadable> {
+        let mut cut = self.plan.cut.finder();
+        let keys: Vec<ColumnKey> = self.keys().collect();
+        for key in keys {
+            self.view.summed(self.tenant, key, self.plan.cut.bounds(), |seen| {
+                let (at_ms, series) = match &seen {
+                    Seen::Fact(fact) => (fact.at_ms, fact.series),
+                    Seen::Cell(cell) => (cell.at_ms, cell.series),
+                };
+                let Some(bucket) = cut.bucket_of(at_ms) else { return };
+                for group in self.groups.of(self.table, series) {
+                    if let Some(partial) = self.partials.get(*group, bucket) {
+                        match &seen {
+                            Seen::Fact(fact) => add_fact(partial, fact),
+                            Seen::Cell(cell) => add_cell(partial, cell),
+                        }
+                    }
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// The number of subjects with at least so many facts.
@@ -285,11 +334,10 @@ impl Collector<'_, '_> {
 
     /// Sees the steps of levels within a range, pairs of a step and its inverse left out.
     fn steps(&mut self, range: Range, mut see: impl FnMut(&mut Partials, u32, &StoredFact)) -> Result<(), Unreadable> {
-        let filter = &self.part.filter;
         let keys: Vec<ColumnKey> = self.keys().collect();
         for key in keys {
             self.view.netted(self.tenant, key, range, |fact| {
-                for group in self.groups.of(fact.series, filter).iter() {
+                for group in self.groups.of(self.table, fact.series) {
                     see(&mut self.partials, *group, &fact);
                 }
             })?;
@@ -570,22 +618,51 @@ impl Level {
     }
 }
 
+/// The rows of an answer so far, each with its group and bucket, and where they are in the list.
+#[derive(Debug, Default)]
+struct Found {
+    list: Vec<((u32, u32), Vec<Partial>)>,
+    places: HashMap<(u32, u32), u32, RandomState>,
+    /// For each group the bucket it was looked up for last, and its place: facts that follow each other are mostly of one bucket.
+    last: Vec<Option<(u32, u32)>>,
+}
+
 /// The partial figures of one part.
 struct Partials<'a> {
-    rows: &'a mut HashMap<(u32, u32), Vec<Partial>>,
+    rows: &'a mut Found,
     part: usize,
     parts: usize,
     too_many: bool,
 }
 
 impl Partials<'_> {
+    #[inline]
     fn get(&mut self, group: u32, bucket: u32) -> Option<&mut Partial> {
-        let full = self.rows.len() >= MAX_ROWS;
-        if full && !self.rows.contains_key(&(group, bucket)) {
-            self.too_many = true;
+        let place = match self.rows.last.get(group as usize) {
+            Some(Some((last, place))) if *last == bucket => *place,
+            _ => self.place(group, bucket)?,
+        };
+        self.rows.list.get_mut(place as usize)?.1.get_mut(self.part)
+    }
+
+    /// Finds a row or, as long as there are not too many, makes it.
+    fn place(&mut self, group: u32, bucket: u32) -> Option<u32> {
+        let Found { places, list, last } = &mut *self.rows;
+        let known = places.get(&(group, bucket)).copied();
+        self.too_many |= known.is_none() && list.len() >= MAX_ROWS;
+        if self.too_many {
             return None;
         }
-        let row = self.rows.entry((group, bucket)).or_insert_with(|| vec![Partial::default(); self.parts]);
-        row.get_mut(self.part)
+        let place = known.unwrap_or_else(|| {
+            let place = u32::try_from(list.len()).expect("a bounded number");
+            list.push(((group, bucket), vec![Partial::default(); self.parts]));
+            places.insert((group, bucket), place);
+            place
+        });
+        if last.len() <= group as usize {
+            last.resize(group as usize + 1, None);
+        }
+        last[group as usize] = Some((bucket, place));
+        Some(place)
     }
 }

@@ -265,6 +265,12 @@ impl Column {
         pieces.flat_map(move |piece| piece.rows(values, day_ms)).take_while(move |(came, _)| *came <= epoch)
     }
 
+    /// How many bytes hold rows.
+    pub(super) fn bytes(&self) -> usize {
+        let pieces = std::iter::successors(self.first.as_ref(), |piece| piece.next.get());
+        pieces.map(|piece| piece.used.load(Ordering::Acquire) as usize).sum()
+    }
+
     /// The facts of its rows up to an epoch that a member of its form stands for.
     pub(super) fn facts(
         &self,

@@ -1,24 +1,62 @@
 //! Which groups facts belong to.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::rc::Rc;
+
+use foldhash::fast::RandomState;
 
 use super::{Gathered, Group, Plan};
 use crate::dimension::Dimension;
 use crate::filter::Filter;
 use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 
+/// A group's values, one for each dimension grouped by.
+type Key = [Option<Symbol>];
+
 /// Which groups each series belongs to: none when a filter leaves it out, several when grouped by tag.
+///
+/// A question sees far more facts than series, and far more series than groups: what a fact costs is two looks into a list.
 pub(super) struct Groups<'a> {
     names: &'a Names,
     gathered: &'a Gathered,
     filter: &'a Filter,
     group_by: &'a [Dimension],
-    of_series: HashMap<SeriesId, Rc<[u32]>>,
-    /// The same for parts with a filter of their own.
-    of_filtered: HashMap<(SeriesId, &'a Filter), Rc<[u32]>>,
-    numbers: HashMap<Box<[Option<Symbol>]>, u32>,
-    keys: Vec<Box<[Option<Symbol>]>>,
+    /// One for each filter that parts have beside the plan's.
+    tables: Vec<(&'a Filter, Table)>,
+    numbers: HashMap<Box<Key>, u32, RandomState>,
+    keys: Vec<Box<Key>>,
+    /// Groups that a series may belong to at once.
+    sets: Vec<Box<[u32]>>,
+    set_numbers: HashMap<Box<[u32]>, u32, RandomState>,
+}
+
+/// A table of [`Groups`], for one filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TableNumber(usize);
+
+/// For each series, by its number, which set of groups it belongs to; only those pages that are needed.
+#[derive(Debug, Default)]
+struct Table(Vec<Option<Box<[u32; PAGE]>>>);
+
+const PAGE: usize = 1 << 10;
+/// More than there are sets.
+const UNKNOWN: u32 = u32::MAX;
+
+impl Table {
+    #[inline]
+    fn get(&self, series: SeriesId) -> Option<u32> {
+        let place = series.0 as usize;
+        let set = *self.0.get(place / PAGE)?.as_ref()?.get(place % PAGE)?;
+        (set != UNKNOWN).then_some(set)
+    }
+
+    fn set(&mut self, series: SeriesId, set: u32) {
+        let place = series.0 as usize;
+        if self.0.len() <= place / PAGE {
+            self.0.resize_with(place / PAGE + 1, || None);
+        }
+        self.0[place / PAGE].get_or_insert_with(|| Box::new([UNKNOWN; PAGE]))[place % PAGE] = set;
+    }
 }
 
 impl<'a> Groups<'a> {
@@ -28,64 +66,84 @@ impl<'a> Groups<'a> {
             gathered,
             filter: &plan.filter,
             group_by: &plan.group_by,
-            of_series: HashMap::new(),
-            of_filtered: HashMap::new(),
-            numbers: HashMap::new(),
+            tables: Vec::new(),
+            numbers: HashMap::default(),
             keys: Vec::new(),
+            sets: Vec::new(),
+            set_numbers: HashMap::default(),
         }
     }
 
-    pub(super) fn of(&mut self, series: SeriesId, filter: &'a Filter) -> Rc<[u32]> {
-        let known = match filter {
-            Filter::Everything => self.of_series.get(&series),
-            filter => self.of_filtered.get(&(series, filter)),
-        };
-        if let Some(groups) = known {
-            return Rc::clone(groups);
-        }
-        let passing = self
-            .values(series)
-            .filter(|values| values.pass(self.filter, self.names) && values.pass(filter, self.names));
-        let groups: Rc<[u32]> = passing.map(|values| self.number(&values)).unwrap_or_default().into();
-        match filter {
-            Filter::Everything => self.of_series.insert(series, Rc::clone(&groups)),
-            filter => self.of_filtered.insert((series, filter), Rc::clone(&groups)),
-        };
-        groups
+    /// The table for a filter beside the plan's.
+    pub(super) fn table(&mut self, filter: &'a Filter) -> TableNumber {
+        let known = self.tables.iter().position(|(known, _)| *known == filter);
+        TableNumber(known.unwrap_or_else(|| {
+            self.tables.push((filter, Table::default()));
+            self.tables.len() - 1
+        }))
+    }
+
+    /// The groups that a series belongs to.
+    #[inline]
+    pub(super) fn of(&mut self, table: TableNumber, series: SeriesId) -> &[u32] {
+        let set = self.tables[table.0].1.get(series).unwrap_or_else(|| self.find(table, series));
+        &self.sets[set as usize]
+    }
+
+    #[cold]
+    fn find(&mut self, TableNumber(table): TableNumber, series: SeriesId) -> u32 {
+        let (names, filter) = (self.names, self.tables[table].0);
+        let passing =
+            self.values(series).filter(|values| values.pass(self.filter, names) && values.pass(filter, names));
+        let groups = passing.map(|values| self.number(&values)).unwrap_or_default();
+        let set = self.set_numbers.get(groups.as_slice()).copied().unwrap_or_else(|| {
+            let set = u32::try_from(self.sets.len()).expect("no more sets than series");
+            self.sets.push(groups.as_slice().into());
+            self.set_numbers.insert(groups.into(), set);
+            set
+        });
+        self.tables[table].1.set(series, set);
+        set
     }
 
     /// The dimension values a series means: its own, over those of the conversation it is credited to.
-    fn values(&self, series: SeriesId) -> Option<DimensionValues> {
+    fn values(&self, series: SeriesId) -> Option<Cow<'a, DimensionValues>> {
         let own = self.names.values(series)?;
         let credited = own.credit().and_then(|key| self.gathered.credits.get(&key.get()));
         Some(match credited.and_then(|series| self.names.values(*series)) {
-            Some(beneath) => own.over(beneath),
-            None => own.clone(),
+            Some(beneath) => Cow::Owned(own.over(beneath)),
+            None => Cow::Borrowed(own),
         })
     }
 
     fn number(&mut self, values: &DimensionValues) -> Vec<u32> {
-        let mut keys: Vec<Vec<Option<Symbol>>> = vec![Vec::new()];
+        let mut keys: Vec<Vec<Option<Symbol>>> = vec![Vec::with_capacity(self.group_by.len())];
         for dimension in self.group_by {
-            let choices = match dimension {
-                Dimension::Tag if values.tags().is_empty() => vec![None],
-                Dimension::Tag => values.tags().iter().copied().map(Some).collect(),
-                single => vec![values.value(single, self.names)],
-            };
-            keys = keys
-                .into_iter()
-                .flat_map(|key| choices.iter().map(move |choice| [key.as_slice(), &[*choice]].concat()))
-                .collect();
+            match dimension {
+                Dimension::Tag if !values.tags().is_empty() => {
+                    let with = |key: &Vec<_>, tag: &Symbol| [key.as_slice(), &[Some(*tag)]].concat();
+                    keys = keys.iter().flat_map(|key| values.tags().iter().map(move |tag| with(key, tag))).collect();
+                }
+                Dimension::Tag => keys.iter_mut().for_each(|key| key.push(None)),
+                single => {
+                    let value = values.value(single, self.names);
+                    for key in &mut keys {
+                        key.push(value);
+                    }
+                }
+            }
         }
-        keys.into_iter()
-            .map(|key| {
-                let next = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-                *self.numbers.entry(key.into()).or_insert_with_key(|key| {
-                    self.keys.push(key.clone());
-                    next
-                })
-            })
-            .collect()
+        keys.into_iter().map(|key| self.number_of(&key)).collect()
+    }
+
+    fn number_of(&mut self, key: &Key) -> u32 {
+        if let Some(number) = self.numbers.get(key) {
+            return *number;
+        }
+        let number = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.keys.push(key.into());
+        self.numbers.insert(key.into(), number);
+        number
     }
 
     pub(super) fn named(&self, group: u32) -> Group {

@@ -1,0 +1,316 @@
+//! Dense facts: what a measure of a day comes to, summed up.
+//!
+//! Most columns are sparse: about one fact for each series and quarter hour, so that a sum of each would take as much room and as much
+//! time to read as the facts. Where many facts share a series and a quarter hour, or a day, a reader sums them up and leaves the result
+//! with the day, for the readers after it: *cells*, each a count and a distribution. Nothing is taken from what a writer does, and
+//! the facts stay: who asks for subjects, for minutes or for exact bounds reads those.
+//!
+//! Cells are made of all that stands of a day once a question has seen it twice without a change, and hold as long as nothing is added
+//! to it. They are swapped in as a whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::{DAY_MS, StoredFact};
+use crate::histogram::{Bucket, bucket_of};
+use crate::series::SeriesId;
+
+/// The length of a short cell: every time zone's days and hours begin and end with one.
+pub const QUARTER_HOUR_MS: i64 = 15 * 60 * 1_000;
+
+/// From how many facts on a day is worth cells, and up to how many are summed up at once.
+const BUSY: usize = if cfg!(test) { 40 } else { 1_000 };
+const MOST: usize = 1 << 22;
+/// A fact alone takes at least so many bytes.
+const LEAST_BYTES: usize = 5;
+/// How many facts a cell must stand for, on average: drawn by measurement, see `benches/core/cells.rs`.
+pub(super) const DENSE: usize = 8;
+
+/// A count and a distribution of the values of one series, in a quarter hour or a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cell<'a> {
+    /// Where the quarter hour or the day begins, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The dimension values.
+    pub series: SeriesId,
+    /// How many facts stand.
+    pub count: u64,
+    /// The sum of their values.
+    pub sum: i128,
+    /// The least value.
+    pub min: i64,
+    /// The greatest.
+    pub max: i64,
+    /// The filled buckets of their distribution, ascending.
+    pub buckets: &'a [Bucket],
+}
+
+/// What tells whether anything was added to the facts of a measure in a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) columns: usize,
+    pub(super) bytes: usize,
+    /// Whether there are facts in the archive, too.
+    pub(super) is_more_put_away: bool,
+}
+
+impl Extent {
+    fn may_be_busy(self) -> bool {
+        self.is_more_put_away || self.bytes >= BUSY * LEAST_BYTES
+    }
+}
+
+/// A cell without its buckets, which stand in a list of all: up to where.
+#[derive(Debug)]
+struct Kept {
+    slot: u8,
+    series: SeriesId,
+    count: u64,
+    sum: i128,
+    min: i64,
+    max: i64,
+    upto: u32,
+}
+
+/// The value of a fact that stands, and where it belongs: in eight bits its slot, then its series, then its bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Value {
+    place: u64,
+    value: i64,
+}
+
+impl Value {
+    const SERIES: u32 = 24;
+    const SLOT: u32 = 56;
+
+    fn new(slot: u8, series: SeriesId, value: i64) -> Self {
+        let bucket = u64::from(bucket_of(value));
+        Self { place: u64::from(slot) << Self::SLOT | u64::from(series.0) << Self::SERIES | bucket, value }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "these are its parts")]
+    fn cell(self) -> (u8, SeriesId) {
+        ((self.place >> Self::SLOT) as u8, SeriesId((self.place >> Self::SERIES) as u32))
+    }
+
+    fn bucket(self) -> u32 {
+        u32::try_from(self.place & ((1 << Self::SERIES) - 1)).expect("24 bits")
+    }
+}
+
+/// The facts of a measure in a day that stand, to be summed up.
+#[derive(Debug)]
+pub(super) struct Values {
+    day_ms: i64,
+    /// `None` where there were too many.
+    list: Option<Vec<Value>>,
+}
+
+impl Values {
+    pub(super) fn new(day_ms: i64) -> Self {
+        Self { day_ms, list: Some(Vec::new()) }
+    }
+
+    pub(super) fn push(&mut self, fact: &StoredFact) {
+        let Some(list) = &mut self.list else { return };
+        let slot = u8::try_from((fact.at_ms - self.day_ms) / QUARTER_HOUR_MS).expect("a day has 96 quarter hours");
+        list.push(Value::new(slot, fact.series, fact.value));
+        if list.len() > MOST {
+            self.list = None;
+        }
+    }
+
+    fn made(self, epoch: u64, room: &Arc<Room>) -> Option<Arc<Cells>> {
+        let mut values = self.list.filter(|values| values.len() >= BUSY)?;
+        values.sort_unstable();
+        let quarters = Sums::of(&values, QUARTER_HOUR_MS);
+        for value in &mut values {
+            value.place &= (1 << Value::SLOT) - 1;
+        }
+        values.sort_unstable();
+        let day = Sums::of(&values, DAY_MS);
+        let bytes = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
+        if bytes == 0 || !room.take(bytes) {
+            return None;
+        }
+        Some(Arc::new(Cells { day_ms: self.day_ms, quarters, day, epoch, bytes, room: Arc::clone(room) }))
+    }
+}
+
+/// Cells, ordered by their begin.
+#[derive(Debug)]
+struct Sums {
+    cells: Box<[Kept]>,
+    buckets: Box<[Bucket]>,
+    slot_ms: i64,
+}
+
+impl Sums {
+    /// Sorted values; `None` where they are not dense.
+    fn of(values: &[Value], slot_ms: i64) -> Option<Self> {
+        let is_same_cell = |a: &Value, b: &Value| a.cell() == b.cell();
+        let count = values.chunk_by(is_same_cell).count();
+        if count * DENSE > values.len() {
+            return None;
+        }
+        let (mut cells, mut buckets) = (Vec::with_capacity(count), Vec::new());
+        for cell in values.chunk_by(is_same_cell) {
+            for same in cell.chunk_by(|a, b| a.place == b.place) {
+                buckets.push(Bucket { number: same[0].bucket(), count: u32::try_from(same.len()).ok()? });
+            }
+            let (slot, series) = cell[0].cell();
+            let values = cell.iter().map(|value| value.value);
+            cells.push(Kept {
+                slot,
+                series,
+                count: cell.len() as u64,
+                sum: values.clone().map(i128::from).sum(),
+                min: values.clone().min()?,
+                max: values.max()?,
+                upto: u32::try_from(buckets.len()).ok()?,
+            });
+        }
+        Some(Self { cells: cells.into(), buckets: buckets.into(), slot_ms })
+    }
+
+    fn iter(&self, day_ms: i64) -> impl Iterator<Item = Cell<'_>> {
+        let mut from = 0;
+        self.cells.iter().map(move |&Kept { slot, series, count, sum, min, max, upto }| {
+            let upto = upto as usize;
+            let buckets = &self.buckets[from..upto];
+            from = upto;
+            Cell { at_ms: day_ms + i64::from(slot) * self.slot_ms, series, count, sum, min, max, buckets }
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.cells.len() * size_of::<Kept>() + self.buckets.len() * size_of::<Bucket>()
+    }
+}
+
+/// What the facts of a measure in a day come to.
+#[derive(Debug)]
+pub(super) struct Cells {
+    day_ms: i64,
+    /// `None` where so many facts share none.
+    quarters: Option<Sums>,
+    day: Option<Sums>,
+    /// The epoch up to which facts are summed up, which are all there are.
+    pub(super) epoch: u64,
+    bytes: usize,
+    room: Arc<Room>,
+}
+
+impl Cells {
+    /// The cells of the quarter hours or, in one each, of the day; `None` where there are none.
+    pub(super) fn of(&self, whole_day: bool) -> Option<impl Iterator<Item = Cell<'_>>> {
+        // In place of cells of a day those of its quarter hours will do.
+        let sums = if whole_day { self.day.as_ref().or(self.quarters.as_ref()) } else { self.quarters.as_ref() };
+        Some(sums?.iter(self.day_ms))
+    }
+}
+
+impl Drop for Cells {
+    fn drop(&mut self) {
+        self.room.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// How much memory the cells of a grid take, and may take.
+#[derive(Debug)]
+pub(super) struct Room {
+    taken: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// What cells may take before anybody says.
+const ROOM: usize = 64 << 20;
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self { taken: AtomicUsize::new(0), most: AtomicUsize::new(ROOM) }
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, most: usize) {
+        self.most.store(most.min(ROOM), Ordering::Relaxed);
+    }
+
+    /// Takes room where there is any.
+    fn take(&self, bytes: usize) -> bool {
+        let most = self.most.load(Ordering::Relaxed);
+        let grown = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
+    }
+}
+
+/// What a reader left of a measure.
+#[derive(Debug, Clone)]
+enum Found {
+    /// It was asked for once.
+    Asked,
+    /// It is not worth cells, or there was no room for them.
+    Sparse,
+    Dense(Arc<Cells>),
+}
+
+/// The cells of a day, by measure.
+#[derive(Debug)]
+pub(super) struct Shelf(ArcSwap<Vec<(usize, Extent, Found)>>);
+
+/// What to do for a measure.
+pub(super) enum Advice {
+    /// Read its cells.
+    Cells(Arc<Cells>),
+    /// Read the facts.
+    Facts,
+    /// Read the facts, and sum them up for the next reader.
+    SumUp,
+}
+
+impl Shelf {
+    pub(super) fn new() -> Self {
+        Self(ArcSwap::from_pointee(Vec::new()))
+    }
+
+    /// For a reader at an epoch who found the measure to be of an extent.
+    pub(super) fn advise(&self, key: usize, extent: Extent, epoch: u64) -> Advice {
+        if !extent.may_be_busy() {
+            return Advice::Facts;
+        }
+        let known = self.0.load();
+        match known.iter().find(|(known, ..)| *known == key) {
+            Some((_, known, found)) if *known == extent => match found {
+                Found::Asked => Advice::SumUp,
+                Found::Dense(cells) if cells.epoch <= epoch => Advice::Cells(Arc::clone(cells)),
+                Found::Dense(_) | Found::Sparse => Advice::Facts,
+            },
+            _ => {
+                self.leave(key, extent, &Found::Asked);
+                Advice::Facts
+            }
+        }
+    }
+
+    /// Leaves for the next readers what a measure comes to: all its facts of this extent, and up to an epoch, that stand.
+    pub(super) fn sum_up(&self, key: usize, (extent, epoch): (Extent, u64), values: Values, room: &Arc<Room>) {
+        self.leave(key, extent, &values.made(epoch, room).map_or(Found::Sparse, Found::Dense));
+    }
+
+    fn leave(&self, key: usize, extent: Extent, found: &Found) {
+        self.0.rcu(|known| {
+            let others = known.iter().filter(|(known, ..)| *known != key).cloned();
+            others.chain([(key, extent, found.clone())]).collect::<Vec<_>>()
+        });
+    }
+
+    /// Gives all up.
+    pub(super) fn clear(&self) {
+        self.0.store(Arc::default());
+    }
+}

@@ -1,0 +1,260 @@
+//! Cells, beside the facts they stand for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::cells::QUARTER_HOUR_MS;
+use super::{ColumnKey, DAY_MS, Range, Reader, Recorder, Seen, SubjectNumber, View, grid};
+use crate::archive::EmptyArchive;
+use crate::dimension::Dimension;
+use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
+use crate::histogram::Distribution;
+use crate::series::{DimensionValues, Names, SeriesId, Symbol};
+use crate::time::Timestamp;
+
+const KEY: ColumnKey =
+    ColumnKey { measure: Measure::FirstResponse, anchor: Anchor::Completion, clock: Clock::Calendar };
+
+struct World {
+    tenant: Symbol,
+    series: Vec<SeriesId>,
+    subject: SubjectNumber,
+    recorder: Recorder,
+    reader: Reader,
+    recorded: Vec<Fact>,
+}
+
+impl World {
+    fn new() -> Self {
+        let names = Names::default();
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let of_team = |number: u32| {
+            let mut values = DimensionValues::default();
+            values.set(&Dimension::Team, Some(names.symbol(&number.to_string())));
+            names.series(&values)
+        };
+        let (tenant, series) = (names.symbol("t"), (0..3).map(of_team).collect());
+        let subject = recorder.add_subject("c".into());
+        Self { tenant, series, subject, recorder, reader, recorded: Vec::new() }
+    }
+
+    fn state(&mut self, at_ms: i64, series: usize, value: i64) {
+        let fact = Fact {
+            measure: KEY.measure,
+            anchor: KEY.anchor,
+            clock: KEY.clock,
+            at: Timestamp::clamped(at_ms),
+            series: self.series[series % self.series.len()],
+            value,
+            weight: Weight::Plus,
+        };
+        self.recorder.record(self.tenant, self.subject, std::slice::from_ref(&fact));
+        self.recorded.push(fact);
+    }
+
+    /// Takes back one of those that stand.
+    fn take_back(&mut self, which: usize) {
+        if !self.recorded.is_empty() {
+            let fact = self.recorded.swap_remove(which % self.recorded.len());
+            self.recorder.record(self.tenant, self.subject, &[fact.inverse()]);
+        }
+    }
+
+    /// The figures of each interval and series, with how many cells they were taken from.
+    fn summed(&self, view: &View, bounds: &[i64]) -> (Figures, usize) {
+        let (mut figures, mut count) = (Figures::new(), 0);
+        let mut see = |seen: Seen<'_>| match seen {
+            Seen::Fact(fact) => add(&mut figures, bounds, fact.at_ms, fact.series, |it| it.record(fact.value)),
+            Seen::Cell(cell) => {
+                count += 1;
+                let buckets = cell.buckets.iter().map(|bucket| (bucket.number, bucket.count.into()));
+                let range = Some((cell.min, cell.max));
+                add(&mut figures, bounds, cell.at_ms, cell.series, |it| {
+                    it.merge_parts(cell.count, cell.sum, range, buckets);
+                });
+            }
+        };
+        view.summed(self.tenant, KEY, bounds, &mut see).expect("readable");
+        (figures, count)
+    }
+
+    fn each(&self, view: &View, bounds: &[i64]) -> Figures {
+        let mut figures = Figures::new();
+        let range = Range { from_inclusive: bounds[0], to_exclusive: bounds[bounds.len() - 1] };
+        view.standing(self.tenant, KEY, range, |fact| {
+            add(&mut figures, bounds, fact.at_ms, fact.series, |it| it.record(fact.value));
+        })
+        .expect("readable");
+        figures
+    }
+}
+
+type Figures = BTreeMap<(usize, SeriesId), Distribution>;
+
+fn add(figures: &mut Figures, bounds: &[i64], at_ms: i64, series: SeriesId, to: impl FnOnce(&mut Distribution)) {
+    let interval = bounds.partition_point(|bound| *bound <= at_ms);
+    to(figures.entry((interval, series)).or_default());
+}
+
+/// Three days by the day, by the hour of a zone, by the quarter hour, and by what no quarter hours fit.
+fn cuts() -> [Vec<i64>; 5] {
+    let every =
+        |from: i64, step: i64, to: i64| -> Vec<i64> { (0..=(to - from) / step).map(|n| from + n * step).collect() };
+    [
+        every(0, DAY_MS, 3 * DAY_MS),
+        every(-2 * 4 * QUARTER_HOUR_MS, DAY_MS, 4 * DAY_MS),
+        every(DAY_MS / 2, 4 * QUARTER_HOUR_MS, 3 * DAY_MS),
+        every(QUARTER_HOUR_MS, QUARTER_HOUR_MS, 2 * DAY_MS),
+        every(60_000, 7 * 60_000, 3 * DAY_MS),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    /// At instants of so many quarter hours from one on.
+    State {
+        from: i64,
+        quarters: i64,
+        series: usize,
+        values: Vec<i64>,
+    },
+    TakeBack(usize),
+    /// Later questions are asked of the view there is now, too.
+    Keep,
+    Ask,
+    Shrink,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let state = (0..96 * 3i64, 1..12i64, any::<usize>(), proptest::collection::vec(0..10_000_000i64, 20..150));
+    let act = prop_oneof![
+        4 => state.prop_map(|(from, quarters, series, values)| Act::State { from, quarters, series, values }),
+        2 => any::<usize>().prop_map(Act::TakeBack),
+        1 => Just(Act::Keep),
+        8 => Just(Act::Ask),
+        1 => Just(Act::Shrink),
+    ];
+    proptest::collection::vec(act, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn cells_are_what_the_facts_come_to(acts in acts()) {
+        let mut world = World::new();
+        let mut views = Vec::new();
+        for act in acts {
+            match act {
+                Act::State { from, quarters, series, values } => {
+                    let end_ms = 3 * DAY_MS;
+                    for value in values {
+                        let at_ms = from * QUARTER_HOUR_MS + value % (quarters * QUARTER_HOUR_MS);
+                        world.state(at_ms.min(end_ms - 1), series, value);
+                    }
+                }
+                Act::TakeBack(which) => world.take_back(which),
+                Act::Keep => views.push(world.reader.view()),
+                Act::Shrink => {
+                    world.recorder.shrink(0);
+                    world.recorder.shrink(usize::MAX);
+                }
+                Act::Ask => {
+                    let now = world.reader.view();
+                    for view in views.iter().chain([&now]) {
+                        for bounds in cuts() {
+                            prop_assert_eq!(world.summed(view, &bounds).0, world.each(view, &bounds));
+                        }
+                    }
+                    continue;
+                }
+            }
+            // Every other change waits for the next one to be shown.
+            if world.recorded.len().is_multiple_of(2) {
+                world.recorder.publish();
+            }
+        }
+    }
+}
+
+#[test]
+fn cells_come_with_the_third_reader_and_go_with_the_next_fact() {
+    let mut world = World::new();
+    for value in 0..9_600 {
+        world.state(value * DAY_MS / 9_600, 0, value);
+    }
+    world.recorder.publish();
+    let [by_day, _, by_hour, _, by_seven_minutes] = cuts();
+    let cells = |world: &World, bounds: &[i64]| world.summed(&world.reader.view(), bounds).1;
+    assert_eq!([0, 1, 2].map(|_| cells(&world, &by_day)), [0, 0, 1]);
+    assert_eq!(cells(&world, &by_hour), 48, "half a day has 48 quarter hours");
+    assert_eq!(cells(&world, &by_seven_minutes), 0, "seven minutes are no quarter hours");
+    assert!(world.recorder.bytes() > 0);
+
+    let before = world.reader.view();
+    world.state(5, 0, 1);
+    world.recorder.publish();
+    assert_eq!([0, 1, 2].map(|_| cells(&world, &by_day)), [0, 0, 1]);
+    // Its facts are not all of the cells'.
+    assert_eq!(world.summed(&before, &by_day), (world.each(&before, &by_day), 0));
+
+    world.recorder.shrink(0);
+    assert_eq!(cells(&world, &by_day), 0, "there was no room for them");
+}
+
+#[test]
+fn facts_that_share_nothing_have_no_cells() {
+    let mut world = World::new();
+    for value in 0..96 * 3 {
+        world.state(value % 96 * QUARTER_HOUR_MS, usize::try_from(value / 96).expect("small"), value);
+    }
+    world.recorder.publish();
+    let [by_day, _, by_hour, ..] = cuts();
+    let ask = |bounds: &[i64]| world.summed(&world.reader.view(), bounds).1;
+    // One in each quarter hour of each series; but 96 in a day.
+    assert_eq!([0, 1, 2].map(|_| ask(&by_hour)), [0; 3]);
+    assert_eq!(ask(&by_day), 3);
+}
+
+#[test]
+fn readers_on_other_threads_see_whole_blocks_whether_in_facts_or_in_cells() {
+    let mut world = World::new();
+    let (tenant, reader) = (world.tenant, world.reader.clone());
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let reader = reader.clone();
+                scope.spawn(move || {
+                    let (mut last, mut cells) = (0, 0);
+                    while last < 100_000 {
+                        let mut count = 0;
+                        let view = reader.view();
+                        view.summed(tenant, KEY, &[0, DAY_MS], |seen| match seen {
+                            Seen::Fact(_) => count += 1,
+                            Seen::Cell(cell) => {
+                                count += cell.count;
+                                cells += 1;
+                            }
+                        })
+                        .expect("readable");
+                        assert!(count >= last && count.is_multiple_of(100), "{count} after {last}");
+                        last = count;
+                    }
+                    cells
+                })
+            })
+            .collect();
+        for block in 0..1_000 {
+            for value in 0..100 {
+                world.state(value * QUARTER_HOUR_MS / 2, 0, block);
+            }
+            world.recorder.publish();
+            if block % 50 == 0 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+        let cells: usize = readers.into_iter().map(|reader| reader.join().expect("no panic")).sum();
+        assert!(cells > 0, "nobody read a cell");
+    });
+}
