@@ -14,8 +14,6 @@
 //! begun to read stays until it is dropped.
 
 pub mod cells;
-#[cfg(test)]
-mod cells_tests;
 mod chunk;
 mod column;
 #[cfg(test)]

@@ -8,6 +8,9 @@
 //! Cells are made of all that stands of a day once a question has seen it twice without a change, and hold as long as nothing is added
 //! to it. They are swapped in as a whole.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::cells::QUARTER_HOUR_MS;
-use super::{ColumnKey, DAY_MS, Range, Reader, Recorder, Seen, SubjectNumber, View, grid};
+use super::QUARTER_HOUR_MS;
 use crate::archive::EmptyArchive;
 use crate::dimension::Dimension;
 use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
+use crate::grid::{ColumnKey, DAY_MS, Range, Reader, Recorder, Seen, SubjectNumber, View, grid};
 use crate::histogram::Distribution;
 use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 use crate::time::Timestamp;
