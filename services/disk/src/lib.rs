@@ -3,6 +3,7 @@
 //! **What survives a loss of power.** Bytes of a file: those written before a [`DiskFile::sync`] that returned. A file's name, its
 //! removal and a rename: those done before a [`Disk::sync_folder`] that returned. Of everything else all, some or nothing.
 
+mod gradual;
 mod real;
 #[cfg(feature = "simulation")]
 mod simulated;
@@ -12,6 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use gradual::Gradual;
 pub use real::RealDisk;
 #[cfg(feature = "simulation")]
 pub use simulated::{Fault, SimulatedDisk};

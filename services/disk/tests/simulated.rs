@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use deskpulse_disk::{Access, Disk, DiskFile, Fault, SimulatedDisk};
+use deskpulse_disk::{Access, Disk, DiskFile, Fault, Gradual, SimulatedDisk};
 
 const ROOM: u64 = 1 << 20;
 
@@ -207,4 +207,27 @@ fn a_read_only_disk_refuses_changes_and_can_be_read() {
     disk.flip(Path::new("/d/a"), 0, 1).expect("flips");
     disk.restart();
     assert_eq!(read(&disk, "/d/a").expect("is there"), b"y");
+}
+
+#[test]
+fn a_gradual_file_leaves_no_more_than_a_stride_to_be_synced() {
+    let (stride, chunk) = (Gradual::STRIDE, Gradual::STRIDE / 8);
+    let mut lost = 0;
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed, 8 * stride as u64);
+        disk.create_folder(Path::new("/d")).expect("makes a folder");
+        let file = Gradual::new(durable(&disk, "/d/a", b""));
+        // In small pieces, then at once.
+        for at in (0..2 * stride).step_by(chunk) {
+            file.write_all_at(&vec![7; chunk], at as u64).expect("writes");
+        }
+        file.write_all_at(&vec![7; 2 * stride + 1], 2 * stride as u64).expect("writes");
+        disk.crash();
+        disk.restart();
+        let kept = read(&disk, "/d/a").expect("is there");
+        let kept = kept.iter().take_while(|byte| **byte == 7).count();
+        assert!(kept >= 3 * stride, "{kept} bytes were synced");
+        lost += 4 * stride + 1 - kept;
+    }
+    assert!(lost > 0, "the last stride is the caller's to sync");
 }

@@ -16,7 +16,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deskpulse_disk::{Access, DiskFile};
+use deskpulse_disk::{Access, DiskFile, Gradual};
 
 use crate::folder::{Fields, Folder, Kind};
 use crate::index::Summary;
@@ -122,7 +122,7 @@ pub(crate) struct SealedWriter {
 impl SealedWriter {
     pub(crate) fn create(folder: &Folder, identity: Identity, summary: Summary, level: i32) -> Result<Self, LogError> {
         let temporary = folder.temporary(&folder.file(Kind::Sealed, summary.number))?;
-        let file = folder.open(&temporary, Access::Create)?;
+        let file = Arc::new(Gradual::new(folder.open(&temporary, Access::Create)?));
         let header = header(identity, summary.number);
         file.write_all_at(&header, 0).map_err(LogError::io("write", &temporary))?;
         Ok(Self {

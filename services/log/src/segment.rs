@@ -18,7 +18,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use deskpulse_disk::{Access, DiskFile};
+use deskpulse_disk::{Access, DiskFile, Gradual};
 
 use crate::folder::{Folder, Kind};
 use crate::{LogError, PartitionId, Position};
@@ -288,11 +288,12 @@ impl Segment {
 
     fn zero(&self, from: u64, bytes: u64) -> Result<(), LogError> {
         let zeros = vec![0; STRETCH.min(usize::try_from(bytes).unwrap_or(STRETCH))];
+        let file = Gradual::new(Arc::clone(&self.file));
         let mut done = 0;
         while done < bytes {
             let stretch = (bytes - done).min(zeros.len() as u64);
             let zeros = usize::try_from(stretch).ok().and_then(|stretch| zeros.get(..stretch)).unwrap_or(&zeros);
-            self.file.write_all_at(zeros, from + done).map_err(LogError::io("write", &self.path))?;
+            file.write_all_at(zeros, from + done).map_err(LogError::io("write", &self.path))?;
             done += stretch;
         }
         Ok(())

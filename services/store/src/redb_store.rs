@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use deskpulse_disk::{Access, Disk, DiskFile};
+use deskpulse_disk::{Access, Disk, DiskFile, Gradual};
 use redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
 
 use crate::backend::{CheckedFile, FirstDamage, Overlay};
@@ -68,7 +68,7 @@ impl RedbStore {
     ) -> Result<Self, StoreError> {
         let path = folder.join(name);
         let file = disk.open(&path, Access::Create).map_err(|error| StoreError::disk(&path, error))?;
-        let file = CheckedFile::create(file);
+        let file = CheckedFile::create(Arc::new(Gradual::new(file)));
         let damage = file.damage();
         let database = guarded(&path, &damage, || {
             let database = redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(file)?;
@@ -90,7 +90,7 @@ impl RedbStore {
     ) -> Result<Self, StoreError> {
         let path = folder.join(name);
         let file = disk.open(&path, Access::Write).map_err(|error| StoreError::disk(&path, error))?;
-        let (database, damage) = open_database(&path, file, cache_bytes, trust)?;
+        let (database, damage) = open_database(&path, Arc::new(Gradual::new(file)), cache_bytes, trust)?;
         Self::new(Some(disk), folder, path, database, damage)
     }
 

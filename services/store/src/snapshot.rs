@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deskpulse_disk::{Access, Disk, DiskFile};
+use deskpulse_disk::{Access, Disk, DiskFile, Gradual};
 
 use crate::{Change, KEY_BYTES_MAX, Store, StoreError, VALUE_BYTES_MAX};
 
@@ -125,17 +125,18 @@ pub fn write(
         Err(error) => return Err(StoreError::disk(&unfinished, error)),
     }
     let to = disk.open(&unfinished, Access::Create).map_err(at(&unfinished))?;
-    let written = Writer::start(to, unfinished.clone(), file.number, header).and_then(|mut writer| {
-        let mut failed = None;
-        store.scan_all(&mut |key, value| match writer.put(key, value) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        })?;
-        failed.map_or_else(|| writer.finish(), Err)
-    });
+    let written =
+        Writer::start(Arc::new(Gradual::new(to)), unfinished.clone(), file.number, header).and_then(|mut writer| {
+            let mut failed = None;
+            store.scan_all(&mut |key, value| match writer.put(key, value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            })?;
+            failed.map_or_else(|| writer.finish(), Err)
+        });
     let (pairs, plain_bytes, file_bytes) = written.inspect_err(|_| {
         // Makes room on a full disk. The next snapshot tries again.
         let _ = disk.remove(&unfinished);
