@@ -73,7 +73,8 @@ impl Head {
 /// What a partition has come to since the last checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
-    changes: Vec<Change>,
+    /// In pieces: a list that grows is copied, and the larger it is, the longer a block waits for that.
+    changes: Vec<Vec<Change>>,
     facts: Vec<Unwritten>,
     subjects: NewSubjects,
     kept: Kept,
@@ -83,7 +84,9 @@ impl Checkpoint {
     /// Writes down what is left to write, on any thread: what has to be made durable, all or nothing.
     #[must_use]
     pub fn work_out(self) -> (Vec<Change>, WorkedOut) {
-        let Self { mut changes, facts, subjects, mut kept } = self;
+        let Self { changes: pieces, facts, subjects, mut kept } = self;
+        let mut changes = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
+        changes.extend(pieces.into_iter().flatten());
         kept.facts = facts.iter().map(|facts| facts.write(&mut changes)).collect();
         (changes, WorkedOut { subjects, kept })
     }
@@ -350,15 +353,17 @@ impl Partition {
         };
         changes.push(Change { key: Key::new(self.place.number, Kind::Head).done(), value: Some(encode(&head)) });
         let kept = Kept { number: self.checkpoint, position, letters_taken, facts: Vec::new() };
-        self.under_way = Some(Checkpoint { changes, facts, subjects: self.recorder.new_subjects(), kept });
+        self.under_way =
+            Some(Checkpoint { changes: vec![changes], facts, subjects: self.recorder.new_subjects(), kept });
     }
 
     /// Writes down some more subjects and timers, at most so many of each; the checkpoint when those were the last. Blocks may be
     /// applied in between: what they change is written down before.
     pub fn go_on_with_checkpoint(&mut self, at_most: usize) -> Option<Checkpoint> {
         let checkpoint = self.under_way.as_mut()?;
-        let subjects_are_done = self.residents.save(self.place.number, at_most, &mut checkpoint.changes);
-        let timers_are_done = self.timers.save(at_most, &mut checkpoint.changes);
+        let (subjects, subjects_are_done) = self.residents.save(self.place.number, at_most);
+        let (timers, timers_are_done) = self.timers.save(at_most);
+        checkpoint.changes.extend([subjects, timers]);
         if subjects_are_done && timers_are_done { self.under_way.take() } else { None }
     }
 

@@ -272,8 +272,8 @@ impl Residents {
         }
     }
 
-    /// Writes down some more; true when those were the last.
-    pub(super) fn save(&mut self, partition: u32, at_most: usize, changes: &mut Vec<Change>) -> bool {
+    /// Writes down some more; beside what was written down since the last time, whether those were the last.
+    pub(super) fn save(&mut self, partition: u32, at_most: usize) -> (Vec<Change>, bool) {
         for place in self.saving.split_off(self.saving.len().saturating_sub(at_most)) {
             let resident = self.list.get_mut(place);
             if let Some(resident) = resident.filter(|resident| resident.is_saving) {
@@ -282,8 +282,7 @@ impl Residents {
                 self.bytes = self.bytes + resident.bytes - before;
             }
         }
-        changes.append(&mut self.saved);
-        self.saving.is_empty()
+        (std::mem::take(&mut self.saved), self.saving.is_empty())
     }
 
     /// Gives up subjects that are in the archive, the longest untouched first, until all take at most so many bytes.

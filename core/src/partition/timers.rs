@@ -133,14 +133,13 @@ impl Timers {
         self.saving = std::mem::take(&mut self.changed);
     }
 
-    /// Writes down some more; true when those were the last.
-    pub(super) fn save(&mut self, at_most: usize, changes: &mut Vec<Change>) -> bool {
+    /// Writes down some more; beside what was written down since the last time, whether those were the last.
+    pub(super) fn save(&mut self, at_most: usize) -> (Vec<Change>, bool) {
         let some: Vec<Waiting> = self.saving.iter().take(at_most).copied().collect();
         for waiting in &some {
             self.save_before_a_change(waiting);
         }
-        changes.append(&mut self.saved);
-        self.saving.is_empty()
+        (std::mem::take(&mut self.saved), self.saving.is_empty())
     }
 
     fn save_before_a_change(&mut self, waiting: &Waiting) {
@@ -185,19 +184,24 @@ mod tests {
         let subject = recorder.add_subject("c1".into());
         let mut timers = Timers::open(0, &EmptyArchive, Timestamp::clamped(0)).expect("nothing to read");
         let mut one_after_the_other = |at_once: bool| {
-            let mut changes = Vec::new();
             timers.record(tenant, subject, &[1, 2, 3, 4, 5].map(|n| breach(n * 1_000)), &mut recorder);
             timers.record(tenant, subject, &[breach(4_000).inverse()], &mut recorder);
             timers.begin_to_save();
-            assert_eq!(timers.save(if at_once { usize::MAX } else { 1 }, &mut changes), at_once);
+            let (mut changes, are_all) = timers.save(if at_once { usize::MAX } else { 1 });
+            assert_eq!(are_all, at_once);
             // One fires, one more is stated twice, one is taken back, one is new, and one comes back.
             timers.advance(Timestamp::clamped(1_000), &mut recorder);
             let facts = [breach(2_000), breach(3_000).inverse(), breach(6_000), breach(4_000)];
             timers.record(tenant, subject, &facts, &mut recorder);
-            assert!((0..5).any(|_| timers.save(1, &mut changes)), "no more than five are left");
+            let mut save = || {
+                let (more, are_all) = timers.save(1);
+                changes.extend(more);
+                are_all
+            };
+            assert!((0..5).any(|_| save()), "no more than five are left");
             timers.begin_to_save();
-            let mut after = Vec::new();
-            assert!(timers.save(usize::MAX, &mut after), "all is written");
+            let (after, are_all) = timers.save(usize::MAX);
+            assert!(are_all, "all is written");
             let archive: BTreeMap<_, _> = changes.into_iter().map(|change| (change.key, change.value)).collect();
             let left = after.iter().filter(|change| change.value.is_some()).count();
             // As it was before, for the next.

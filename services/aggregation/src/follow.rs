@@ -14,6 +14,7 @@ use deskpulse_edge::upstream::Upstream;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
 use deskpulse_proto::v1::{DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest};
 use tokio::sync::{SetOnce, watch};
+use tokio::task::yield_now;
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
@@ -321,6 +322,8 @@ impl Follower {
         let mut blocks = self.aggregation.log.read(request).await?.into_inner();
         let reports = Reports::begin(self.aggregation.log.clone(), (self.number, applied), self.keeping.unneeded());
         loop {
+            // Reports run on this thread too, and there may be something to do at every turn.
+            yield_now().await;
             let due = if self.is_replaying() { Timestamp::MAX } else { *self.due.borrow() };
             let message = tokio::select! {
                 message = blocks.message() => message?,
@@ -335,7 +338,7 @@ impl Follower {
                 }
             };
             let Some(block) = message else { return Ok(()) };
-            reports.applied(self.apply(&block)?).await;
+            reports.applied(self.apply(&block)?);
             let position = *self.progress.borrow();
             self.keeping.after_a_block(&mut self.partition, (position, &self.post), position < self.head).await;
         }

@@ -17,6 +17,8 @@ use crate::retention::Retention;
 
 /// How many subjects are written down between two blocks: less than a millisecond's work.
 const SUBJECTS_AT_ONCE: usize = 500;
+/// How long nothing is written down after that while no block comes: others need the processor too.
+const BREATH: Duration = Duration::from_millis(1);
 /// How many merges are asked for after a checkpoint.
 const MERGES: usize = 32;
 /// After a checkpoint, no other is begun for so many times as long as it took: the disk and the processor have other work.
@@ -132,7 +134,10 @@ impl Keeping {
                     tokio::time::sleep_until(self.next_at).await;
                     return Next::Begin;
                 }
-                UnderWay::Writing(..) => return Next::Write,
+                UnderWay::Writing(..) => {
+                    tokio::time::sleep(BREATH).await;
+                    return Next::Write;
+                }
                 UnderWay::Committing(_, kept) => match kept.await {
                     Ok(kept) => return Next::Kept(kept),
                     Err(_) => self.under_way = UnderWay::Failed,
