@@ -399,17 +399,16 @@ impl Partition {
     }
 
     /// Gives up in memory what is in the archive, until about so many bytes are taken: facts until they take at most half of
-    /// that or all that subjects leave, then subjects, those first that were not touched for longest. Nothing while a
-    /// checkpoint is under way.
+    /// that or all that subjects leave, though none while a checkpoint is under way, then subjects, those first that were not
+    /// touched for longest.
     pub fn shrink(&mut self, to_bytes: usize) {
-        if self.is_checkpoint_under_way() {
-            return;
-        }
         let to_bytes = to_bytes.saturating_sub(self.timers.bytes());
-        let for_facts = to_bytes.saturating_sub(self.residents.bytes()).max(to_bytes / 2);
-        self.recorder.shrink(for_facts);
+        if !self.is_checkpoint_under_way() {
+            let for_facts = to_bytes.saturating_sub(self.residents.bytes()).max(to_bytes / 2);
+            self.recorder.shrink(for_facts);
+            self.recorder.publish();
+        }
         self.residents.shrink(to_bytes.saturating_sub(self.recorder.bytes()), self.archived);
-        self.recorder.publish();
     }
 
     fn change_rules(

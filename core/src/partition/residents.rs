@@ -285,21 +285,19 @@ impl Residents {
         (std::mem::take(&mut self.saved), self.saving.is_empty())
     }
 
-    /// Gives up subjects that are in the archive, the longest untouched first, until all take at most so many bytes.
+    /// Gives up subjects that are in the archive, the longest untouched first, until all take at most so many bytes. Looks at no
+    /// more of them than those bytes would be if none took more than it takes beside itself.
     pub(super) fn shrink(&mut self, to_bytes: usize, archived: u64) {
         // Each is looked at twice at most: once to see that it was touched again, once to give it up.
-        for _ in 0..2 * self.by_age.len() {
+        for _ in 0..2 * (self.bytes.saturating_sub(to_bytes) / BESIDE + 1) {
             if self.bytes <= to_bytes {
                 return;
             }
             let Some((as_of, place)) = self.by_age.pop_front() else { return };
             let Some(taken) = self.list.taken(place) else { continue };
-            let may_go = |resident: &mut Resident| {
-                !resident.is_unsaved
-                    && !resident.is_saving
-                    && resident.saved_in <= archived
-                    && resident.touched <= as_of
-            };
+            let is_archived =
+                |resident: &Resident| !resident.is_unsaved && !resident.is_saving && resident.saved_in <= archived;
+            let may_go = |resident: &mut Resident| resident.touched <= as_of && is_archived(resident);
             if let Some(resident) = taken.take_if(may_go) {
                 self.bytes -= resident.bytes;
                 self.are_elsewhere = true;

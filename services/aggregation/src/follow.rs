@@ -1,7 +1,7 @@
 //! Following the log: one thread a partition, which owns that partition's state.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use deskpulse_core::archive::Unreadable;
 use deskpulse_core::grid::Reader;
@@ -32,6 +32,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 /// The longest sleep until a timer: the clock on the wall may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// For how long nothing else runs on a partition's thread.
+const LONGEST_TURN: Duration = Duration::from_millis(2);
 
 /// The partitions of a log and how far each has been applied.
 #[derive(Debug, Clone)]
@@ -321,9 +323,13 @@ impl Follower {
         let request = ReadRequest { partition: self.number, from_position_inclusive: applied + 1, log_id: self.log_id };
         let mut blocks = self.aggregation.log.read(request).await?.into_inner();
         let reports = Reports::begin(self.aggregation.log.clone(), (self.number, applied), self.keeping.unneeded());
+        let mut turn = Instant::now();
         loop {
-            // Reports run on this thread too, and there may be something to do at every turn.
-            yield_now().await;
+            // Reports run on this thread too, and there may always be something to do.
+            if turn.elapsed() >= LONGEST_TURN {
+                yield_now().await;
+                turn = Instant::now();
+            }
             let due = if self.is_replaying() { Timestamp::MAX } else { *self.due.borrow() };
             let message = tokio::select! {
                 message = blocks.message() => message?,

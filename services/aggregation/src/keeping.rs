@@ -19,6 +19,8 @@ use crate::retention::Retention;
 const SUBJECTS_AT_ONCE: usize = 500;
 /// How long nothing is written down after that while no block comes: others need the processor too.
 const BREATH: Duration = Duration::from_millis(1);
+/// How much memory is given up after a block at most, in bytes, as long as there is some left: the work of less than a millisecond.
+const GIVEN_UP_AT_ONCE: usize = 1 << 20;
 /// How many merges are asked for after a checkpoint.
 const MERGES: usize = 32;
 /// After a checkpoint, no other is begun for so many times as long as it took: the disk and the processor have other work.
@@ -53,6 +55,8 @@ pub(crate) struct Keeping {
     number: u32,
     /// How much memory the partition may take.
     budget: usize,
+    /// Whether memory is being given up bit by bit.
+    is_easing: bool,
     under_way: UnderWay,
     next_at: Instant,
     /// What is put away beside the partition with its next checkpoint.
@@ -100,6 +104,7 @@ impl Keeping {
             keeper,
             number,
             budget,
+            is_easing: false,
             under_way: UnderWay::Nothing,
             next_at,
             beside: Vec::new(),
@@ -228,6 +233,7 @@ impl Keeping {
             self.next_at = self.next_at.max(Instant::now() + self.keeper.options.checkpoint_every);
         }
         if partition.bytes() <= self.budget.max(self.least) {
+            self.ease(partition, at);
             return;
         }
         // A fifth less, so that this is not to be done again soon.
@@ -255,6 +261,21 @@ impl Keeping {
         }
         // All that is left is needed: it is not worth trying again before there is a good deal more.
         self.least = partition.bytes() + self.budget / 10;
+    }
+
+    /// Gives up memory bit by bit before the budget is used up, so that the partition need not wait for the disk then.
+    fn ease(&mut self, partition: &mut Partition, at: At<'_>) {
+        let eighth = self.budget / 8;
+        let bytes = partition.bytes();
+        self.is_easing = bytes > if self.is_easing { 6 * eighth } else { 7 * eighth };
+        // Where everything is needed, that was seen before.
+        if !self.is_easing || self.least > 0 {
+            return;
+        }
+        partition.shrink(bytes - GIVEN_UP_AT_ONCE.min(eighth));
+        if partition.bytes() > self.budget - eighth / 2 && matches!(self.under_way, UnderWay::Nothing) {
+            self.begin(partition, at);
+        }
     }
 }
 

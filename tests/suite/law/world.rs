@@ -63,6 +63,8 @@ impl World {
     fn begin_to_put_away(&mut self, number: usize) {
         let taken = self.letters[number].len() as u64;
         self.partitions[number].begin_checkpoint(self.log[number].len() as u64, taken);
+        // What is in the archive already may go meanwhile.
+        self.partitions[number].shrink(0);
     }
 
     fn go_on_putting_away(&mut self, number: usize, subjects: usize) {
