@@ -20,10 +20,10 @@ use deskpulse_core::series::Names;
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::Added;
 use deskpulse_proto::v1::event::Payload;
-use deskpulse_proto::v1::{Event, EventBlock};
+use deskpulse_proto::v1::{Actor, ActorKind, Event, EventBlock, MessageCreated};
 use prost::Message;
 
-use blocks::{Log, PARTITIONS, cpu_seconds, log, week};
+use blocks::{Log, PARTITIONS, conversation, cpu_seconds, log, week};
 use workload::sized;
 
 /// As in the program itself.
@@ -48,11 +48,45 @@ fn main() {
     println!("{} bytes of memory an event, {} by our own count", taken / count, counted_bytes / count);
     assert_eq!(shown(&partitions), counted(&events));
     drop(partitions);
+    open_conversations(&events);
     drop(events);
     decoding(&mut criterion, &log, count);
     replaying(&mut criterion, &log, count);
     checkpoint(&mut criterion, &log);
     criterion.final_summary();
+}
+
+/// Prints the memory of a conversation that is open and has had ten events.
+fn open_conversations(week: &[Event]) {
+    /// Makes ids that share nothing.
+    const MIXED: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+    let opened: Vec<&Event> =
+        week.iter().filter(|event| matches!(event.payload, Some(Payload::ConversationOpened(_)))).collect();
+    let mut events = Vec::new();
+    for (round, seconds) in (0..10).zip((0..).step_by(600)) {
+        for (number, opening) in opened.iter().enumerate() {
+            let mut event = (*opening).clone();
+            if round > 0 {
+                let kind = if round % 2 == 1 { ActorKind::Agent } else { ActorKind::Customer };
+                let actor = Actor { kind: kind.into(), id: format!("{}-{}", kind.as_str_name(), number % 500) };
+                event.id = format!("{:032x}", MIXED.wrapping_mul((number * 10 + round) as u128));
+                event.time.as_mut().expect("a time").seconds += seconds;
+                let conversation = conversation(opening).to_owned();
+                let message = MessageCreated { conversation, actor: Some(actor), ..MessageCreated::default() };
+                event.payload = Some(Payload::MessageCreated(message));
+            }
+            events.push(event);
+        }
+    }
+    let partitions = replay(&log(&events));
+    assert_eq!(shown(&partitions), counted(&events));
+    let sum = |bytes: fn(&Partition) -> usize| partitions.iter().map(|(_, partition)| bytes(partition)).sum::<usize>();
+    let (all, facts) = (sum(Partition::bytes), sum(Partition::fact_bytes));
+    println!(
+        "{} bytes an open conversation of ten events by our own count, and its facts {}",
+        (all - facts) / opened.len(),
+        facts / opened.len()
+    );
 }
 
 fn decoding(criterion: &mut Criterion, log: &Log, count: usize) {

@@ -330,6 +330,12 @@ impl Partition {
         self.residents.bytes() + self.recorder.bytes() + self.timers.bytes()
     }
 
+    /// About how many of those bytes facts take.
+    #[must_use]
+    pub fn fact_bytes(&self) -> usize {
+        self.recorder.bytes()
+    }
+
     /// Begins to write down what has changed since the last checkpoint, as it is now; [`Self::go_on_with_checkpoint`] until it
     /// is done. There must be no other under way.
     ///
