@@ -1,14 +1,15 @@
-//! What each step takes of the CPU time of an event, from a block of the log to figures that can be asked for: a table.
+//! What each step takes of the CPU time of an event, from the message it came in to figures that can be asked for: a table.
 //!
-//! Each step is done for a whole week, on one thread, with what the step before gave; the medians of some rounds are shown, beside
+//! Each step is done for a whole week, with what the step before gave, on one thread, but for the log, which has its own; the medians of some rounds are shown, beside
 //! the least a machine could do. The parts need not add up to the whole: apart, each has the caches for itself.
 
 mod blocks;
 #[expect(dead_code, reason = "its random numbers are for the benches that make up their own events")]
 mod workload;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hint::black_box;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -23,9 +24,14 @@ use deskpulse_core::partition::{Arrival, Block, Partition, Place};
 use deskpulse_core::rules::Rules;
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::state::Subject;
-use deskpulse_core::subject::SubjectKind;
+use deskpulse_core::subject::{SubjectKind, route};
 use deskpulse_core::time::Timestamp;
 use deskpulse_core::timeline::Timeline;
+use deskpulse_ingest::{Limits, check};
+use deskpulse_log::{EmbeddedLog, EventLog as _, LogOptions, PartitionId};
+use deskpulse_proto::lent;
+use prost::Message;
+use tokio::runtime::Runtime;
 
 use blocks::{Log, PARTITIONS, cpu_seconds, log, week};
 use workload::sized;
@@ -46,6 +52,8 @@ type Figures = BTreeMap<&'static str, i64>;
 fn main() {
     let events = week(sized(50_000, 200));
     let (log, count) = (log(&events), events.len());
+    let encoded: Vec<Vec<u8>> = events.iter().map(Message::encode_to_vec).collect();
+    assert_eq!(checked(&encoded), encoded.len());
     drop(events);
     let rounds = sized(5, 1);
     let median_ns = |work: &mut dyn FnMut() -> f64| {
@@ -70,6 +78,13 @@ fn main() {
     let mut row = |step: &str, floor: f64, ours: f64, what: &str| {
         steps.add_row([step.to_owned(), format!("{floor:.0}"), format!("{ours:.0}"), what.to_owned()]);
     };
+    let each = median_ns(&mut || timed(|| encoded.iter().fold(0, |sum, event| crc32c::crc32c_append(sum, event))));
+    let checking = median_ns(&mut || timed(|| checked(&encoded)));
+    row("check and route", each, checking, "read the bytes and checksum them");
+    let runtime = Runtime::new().expect("a runtime");
+    let writing = median_ns(&mut || timed(|| written(&log)));
+    let logging = median_ns(&mut || timed(|| runtime.block_on(logged(&log))));
+    row("write to the log, compressed in the end", writing, logging, "write the bytes, and sync every 16 MB");
     let checksums =
         median_ns(&mut || timed(|| log.iter().flatten().fold(0, |sum, block| crc32c::crc32c_append(sum, block))));
     let decoding = median_ns(&mut || {
@@ -98,6 +113,45 @@ fn main() {
     });
     row("all but decoding, as a partition does it", finding + storing, whole, "both of these");
     println!("{count} events, {PARTITIONS} partitions one after the other, medians of {rounds}\n{steps}");
+}
+
+/// How many events are good, each with the partition it goes to.
+fn checked(encoded: &[Vec<u8>]) -> usize {
+    let (now, future) = (Timestamp::MAX, Limits::default().future);
+    let is_good = |bytes: &&Vec<u8>| {
+        let event = lent::Event::decode(bytes).expect("it was encoded here");
+        let checked = check(&event, now, future);
+        checked.is_ok_and(|checked| black_box(route(event.tenant, checked.subject, PARTITIONS)) < PARTITIONS)
+    };
+    encoded.iter().filter(is_good).count()
+}
+
+/// Writes blocks into a file, and syncs it as often as the log's segments are full.
+fn written(log: &Log) {
+    let mut file = tempfile::tempfile().expect("a file");
+    for (number, block) in log.iter().flatten().enumerate() {
+        file.write_all(block).expect("written");
+        if number % 256 == 255 {
+            file.sync_data().expect("synced");
+        }
+    }
+}
+
+/// Appends the blocks of a batch together, sixteen batches at once, and waits until all are durable.
+async fn logged(blocks: &Log) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = EmbeddedLog::open(folder.path(), LogOptions::new(PARTITIONS)).expect("a new log opens");
+    let mut under_way = VecDeque::new();
+    for (one, other) in blocks[0].iter().zip(&blocks[1]) {
+        let batch = vec![(PartitionId(0), one.clone()), (PartitionId(1), other.clone())];
+        under_way.push_back(log.queue(batch).await.expect("it is taken"));
+        if under_way.len() == 16 {
+            under_way.pop_front().expect("sixteen are").durable().await.expect("it is durable");
+        }
+    }
+    for appended in under_way {
+        appended.durable().await.expect("it is durable");
+    }
 }
 
 /// The CPU seconds that something takes; what it gives is dropped off the clock.

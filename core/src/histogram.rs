@@ -115,7 +115,8 @@ impl Distribution {
     fn add_to_bucket(&mut self, bucket: u32, count: u64) {
         match &mut self.buckets {
             Buckets::Few(list) if count == 1 && list.len() < FEW => list.push(bucket),
-            Buckets::Few(_) | Buckets::Many(_) => self.many().add_at(bucket, count),
+            Buckets::Few(_) => self.many().add_at(bucket, count),
+            Buckets::Many(counts) => counts.add_at(bucket, count),
         }
     }
 
@@ -246,6 +247,7 @@ impl Distribution {
 struct Counts(Vec<u64>);
 
 impl Counts {
+    #[inline]
     fn add_at(&mut self, bucket: u32, count: u64) {
         let bucket = bucket as usize;
         if self.0.len() <= bucket {
