@@ -231,3 +231,17 @@ fn a_gradual_file_leaves_no_more_than_a_stride_to_be_synced() {
     }
     assert!(lost > 0, "the last stride is the caller's to sync");
 }
+
+#[test]
+fn a_gradual_file_whose_sync_failed_takes_nothing_more() {
+    let disk = SimulatedDisk::new(1, 8 * Gradual::STRIDE as u64);
+    disk.create_folder(Path::new("/d")).expect("makes a folder");
+    let file = Gradual::new(durable(&disk, "/d/a", b""));
+    file.write_all_at(&vec![7; Gradual::STRIDE], 0).expect("writes");
+    // The sync before the next write; whoever writes may not look at its error.
+    let next = disk.operations();
+    disk.fail(next..next + 1, Fault::Device);
+    file.write_all_at(b"x", 0).expect_err("its sync fails");
+    file.sync().expect_err("the system would say that all is well");
+    file.write_all_at(b"x", 0).expect_err("it takes nothing more");
+}
