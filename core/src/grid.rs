@@ -624,14 +624,19 @@ impl Recorder {
         }));
     }
 
-    /// Gives up facts that are in the archive, those of the longest untouched days first, until they take at most so many
-    /// bytes. Everything put away must be in the archive.
-    pub(crate) fn shrink(&mut self, to_bytes: usize) {
+    /// Leaves cells a share of so many bytes, and gives them all up where they and the facts take more than that.
+    pub(crate) fn limit_cells(&mut self, to_bytes: usize) {
         self.grid.room.set(to_bytes / CELLS_SHARE);
         if self.bytes() > to_bytes {
             // Whoever asks again makes them again.
             self.days.list.iter().filter_map(|day| day.visible.as_ref()).for_each(|day| day.cells.clear());
         }
+    }
+
+    /// Gives up facts that are in the archive, those of the longest untouched days first, until they take at most so many
+    /// bytes. Everything put away must be in the archive.
+    pub(crate) fn shrink(&mut self, to_bytes: usize) {
+        self.limit_cells(to_bytes);
         if self.bytes <= to_bytes {
             return;
         }

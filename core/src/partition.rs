@@ -409,8 +409,10 @@ impl Partition {
     /// touched for longest.
     pub fn shrink(&mut self, to_bytes: usize) {
         let to_bytes = to_bytes.saturating_sub(self.timers.bytes());
-        if !self.is_checkpoint_under_way() {
-            let for_facts = to_bytes.saturating_sub(self.residents.bytes()).max(to_bytes / 2);
+        let for_facts = to_bytes.saturating_sub(self.residents.bytes()).max(to_bytes / 2);
+        if self.is_checkpoint_under_way() {
+            self.recorder.limit_cells(for_facts);
+        } else {
             self.recorder.shrink(for_facts);
             self.recorder.publish();
         }
