@@ -8,6 +8,10 @@ use prost::Message;
 
 use crate::workload::SEED;
 
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const WEEK_START: jiff::Timestamp = jiff::Timestamp::constant(1_767_571_200, 0);
 /// The events of a batch.
 pub(crate) const BATCH: usize = 1_000;

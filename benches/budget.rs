@@ -36,10 +36,6 @@ use tokio::runtime::Runtime;
 use blocks::{Log, PARTITIONS, cpu_seconds, log, week};
 use workload::sized;
 
-/// As in the program itself.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Who an event is about.
 type Whose = (Symbol, SubjectKind, Id);
 

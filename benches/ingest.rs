@@ -38,10 +38,6 @@ use tokio::task::JoinHandle;
 use blocks::{BATCH, PARTITIONS, conversation, cpu_seconds, week};
 use workload::sized;
 
-/// As in the program itself.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let mut criterion = Criterion::default()
         .sample_size(10)

@@ -26,10 +26,6 @@ use prost::Message;
 use blocks::{Log, PARTITIONS, conversation, cpu_seconds, log, week};
 use workload::sized;
 
-/// As in the program itself.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let mut criterion = Criterion::default()
         .sample_size(10)

@@ -344,7 +344,7 @@ impl Follower {
                 }
             };
             let Some(block) = message else { return Ok(()) };
-            reports.applied(self.apply(&block)?);
+            reports.applied(self.apply(&block)?).await;
             let position = *self.progress.borrow();
             self.keeping.after_a_block(&mut self.partition, (position, &self.post), position < self.head).await;
         }

@@ -11,7 +11,7 @@ use deskpulse_edge::upstream::Upstream;
 use deskpulse_proto::v1::ReportAppliedRequest;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
@@ -49,9 +49,13 @@ impl Reports {
     }
 
     /// A block was applied; positions ascend.
-    pub(crate) fn applied(&self, report: ReportAppliedRequest) {
-        self.outbox.waiting().put(report);
+    pub(crate) async fn applied(&self, report: ReportAppliedRequest) {
+        let waiting = self.outbox.waiting().put(report);
         self.outbox.bell.notify_one();
+        if waiting > VERDICTS / 2 {
+            // The task that sends runs on this thread.
+            yield_now().await;
+        }
     }
 }
 
@@ -74,7 +78,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn put(&mut self, report: ReportAppliedRequest) {
+    /// How many wait then.
+    fn put(&mut self, report: ReportAppliedRequest) -> usize {
         // For ingest, blocks that are passed over have nothing but new events.
         if let Some(last) = self.queue.back_mut().filter(|last| is_all_new(last)) {
             *last = report;
@@ -84,6 +89,7 @@ impl Waiting {
             self.queue.clear();
             (self.told, self.is_overflown) = (report.position, true);
         }
+        self.queue.len()
     }
 
     /// The next for a stream that has had all before it.
@@ -193,16 +199,14 @@ mod tests {
         let mut waiting = Waiting { told: 0, queue: VecDeque::new(), is_overflown: false };
         // All new, and passed over: the last says it for all.
         for position in 1..=1_000 {
-            waiting.put(report(position, &[]));
-            assert_eq!(waiting.queue.len(), 1);
+            assert_eq!(waiting.put(report(position, &[])), 1);
         }
         waiting.put(report(1_001, &[3]));
         waiting.put(report(1_002, &[]));
         assert_eq!((taken(&mut waiting), waiting.told), (vec![1_001, 1_002], 1_002));
 
         for position in 1_003..2_000 {
-            waiting.put(report(position, &[0]));
-            assert!(waiting.queue.len() <= VERDICTS);
+            assert!(waiting.put(report(position, &[0])) <= VERDICTS);
         }
         assert!(waiting.is_overflown && taken(&mut waiting).is_empty(), "the stream has not had them: it ends");
         let before = (waiting.told, waiting.queue.len() as u64);
