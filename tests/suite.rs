@@ -8,6 +8,8 @@ mod node;
 
 #[path = "suite/against_reference.rs"]
 mod against_reference;
+#[path = "suite/asking.rs"]
+mod asking;
 #[path = "suite/bad_input.rs"]
 mod bad_input;
 #[path = "suite/cli.rs"]

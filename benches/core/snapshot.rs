@@ -104,6 +104,7 @@ pub(crate) fn plan(bounds: Vec<i64>, group_by: &[Dimension]) -> Plan {
         }],
         filter: Filter::Everything,
         group_by: group_by.to_vec(),
+        only: None,
         cut: Cut::new(bounds, buckets).expect("the bounds ascend"),
         now: Timestamp::clamped(i64::from(DAYS) * DAY_MS),
     }

@@ -29,6 +29,7 @@ mod sync {
 }
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -689,7 +690,58 @@ impl Reader {
     /// The grid as it is now, at a block boundary.
     #[must_use]
     pub fn view(&self) -> View {
-        View { grid: Arc::clone(&self.grid), visible: self.grid.visible.load_full() }
+        View { grid: Arc::clone(&self.grid), visible: self.grid.visible.load_full(), effort: Arc::default() }
+    }
+}
+
+/// What a question may still read, over all its views and threads; it can be called off.
+#[derive(Debug)]
+pub struct Effort {
+    /// In bytes of columns and chunks.
+    left: AtomicU64,
+    is_called_off: AtomicBool,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self::of(u64::MAX)
+    }
+}
+
+impl Effort {
+    /// So many bytes.
+    #[must_use]
+    pub fn of(bytes: u64) -> Self {
+        Self { left: AtomicU64::new(bytes), is_called_off: AtomicBool::new(false) }
+    }
+
+    /// Ends all reading, about a day later: nobody waits for the answer any more.
+    pub fn call_off(&self) {
+        self.is_called_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was called off.
+    #[must_use]
+    pub fn is_called_off(&self) -> bool {
+        self.is_called_off.load(Ordering::Relaxed)
+    }
+
+    /// Whether more was to be read than there was left.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+
+    /// Takes so many bytes; false when they are not to be read.
+    fn take(&self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let take = |left: u64| Some(left.saturating_sub(bytes));
+        let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        !self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_spent() || self.is_called_off()
     }
 }
 
@@ -698,9 +750,28 @@ impl Reader {
 pub struct View {
     grid: Arc<Grid>,
     visible: Arc<Visible>,
+    effort: Arc<Effort>,
 }
 
 impl View {
+    /// The same view for a question that may read no more than `effort` has left. Where that is spent, or called off, what is read ends
+    /// early: the result is then to be thrown away.
+    #[must_use]
+    pub fn within(&self, effort: &Arc<Effort>) -> Self {
+        Self { effort: Arc::clone(effort), ..self.clone() }
+    }
+
+    /// What may still be read.
+    #[must_use]
+    pub fn effort(&self) -> &Effort {
+        &self.effort
+    }
+
+    /// Every tenant with any facts, in no order.
+    pub fn tenants(&self) -> impl Iterator<Item = Symbol> {
+        self.visible.tenants.keys().copied()
+    }
+
     /// The id of the subject with this number.
     pub fn subject(&self, number: SubjectNumber) -> Result<Option<Id>, Unreadable> {
         if let Some(id) = self.grid.subjects.get(&number.0) {
@@ -764,6 +835,9 @@ impl View {
         let number = key.number();
         let first = days.partition_point(|day| day.begin_ms() + DAY_MS <= range.from_inclusive);
         for day in days[first..].iter().take_while(|day| day.begin_ms() < range.to_exclusive) {
+            if !self.effort.take(day.extent(number).bytes) {
+                return Ok(());
+            }
             let column = self.column(tenant, day, number)?;
             if !column.is_empty() {
                 see(column);
@@ -805,10 +879,20 @@ impl View {
             if let Advice::Cells(cells) = &advice
                 && let Some(cells) = cells.of(cutting.is_empty())
             {
-                cells.filter(|cell| range.contains(cell.at_ms)).for_each(|cell| see(Seen::Cell(cell)));
+                if !self.effort.take(cells.bytes()) {
+                    return Ok(());
+                }
+                cells.iter().filter(|cell| range.contains(cell.at_ms)).for_each(|cell| see(Seen::Cell(cell)));
                 continue;
             }
+            if !self.effort.take(extent.bytes) {
+                return Ok(());
+            }
             let column = self.column(tenant, day, number)?;
+            if self.effort.is_over() {
+                // What was put away may not have been read to its end.
+                return Ok(());
+            }
             if !matches!(advice, Advice::SumUp) || !column.is_all(epoch) {
                 column.standing(epoch, range, |fact| see(Seen::Fact(fact)));
                 continue;
@@ -833,6 +917,9 @@ impl View {
             let key = day_key(self.grid.partition, Kind::Chunk, tenant, day.number).u32(chunk.number).done();
             let missing = || Unreadable(format!("chunk {} of day {} is missing", chunk.number, day.number));
             let bytes = self.grid.archive.get(&key)?.ok_or_else(missing)?;
+            if !self.effort.take(bytes.len()) {
+                return Ok(facts);
+            }
             chunk::facts(&bytes, column, day.begin_ms(), |fact| facts.push(fact))?;
         }
         Ok(facts)

@@ -73,6 +73,63 @@ impl Interval {
     }
 }
 
+/// How much earlier a period is that another is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shift {
+    /// As long, and just before.
+    Previous,
+    /// The same local times so much earlier.
+    By(Interval),
+}
+
+impl Shift {
+    /// The spellings allowed.
+    pub const SPELLINGS: [&'static str; 6] = ["previous", "1d", "1w", "1mo", "1q", "1y"];
+
+    /// The shift so spelt.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "previous" => Some(Self::Previous),
+            _ => Interval::parse(text).filter(|interval| !matches!(interval, Interval::Minutes(_))).map(Self::By),
+        }
+    }
+
+    /// The earlier period of a range. A local time that a day does not have is the next one it has, and the last day of a month stands
+    /// for those a shorter month lacks.
+    pub fn earlier(
+        self,
+        start: Timestamp,
+        end: Timestamp,
+        zone: &TimeZone,
+    ) -> Result<(Timestamp, Timestamp), CutError> {
+        let out_of_calendar = || CutError::Calendar("the earlier period begins before the year 1".to_owned());
+        let span = match self {
+            Self::Previous => {
+                let from = start.millis().checked_sub(end.millis() - start.millis());
+                let from = from.and_then(Timestamp::from_millis).ok_or_else(out_of_calendar)?;
+                return Ok((from, start));
+            }
+            Self::By(Interval::Minutes(minutes)) => minutes.minutes(),
+            Self::By(Interval::Day) => 1.day(),
+            Self::By(Interval::Week) => 1.week(),
+            Self::By(Interval::Month) => 1.month(),
+            Self::By(Interval::Quarter) => 3.months(),
+            Self::By(Interval::Year) => 1.year(),
+        };
+        let shifted = |at: Timestamp| {
+            let shifted = local(at, zone)?.checked_sub(span).map_err(|error| CutError::Calendar(error.to_string()))?;
+            Timestamp::from_millis(shifted.timestamp().as_millisecond()).ok_or_else(out_of_calendar)
+        };
+        Ok((shifted(start)?, shifted(end)?))
+    }
+}
+
+fn local(at: Timestamp, zone: &TimeZone) -> Result<Zoned, CutError> {
+    let instant = jiff::Timestamp::from_millisecond(at.millis());
+    Ok(instant.map_err(|error| CutError::Calendar(error.to_string()))?.to_zoned(zone.clone()))
+}
+
 /// Parts of the week that figures can be grouped by, in local time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimePart {
@@ -230,11 +287,7 @@ pub fn cut(
     if start >= end {
         return Err(CutError::Empty);
     }
-    let local = |at: Timestamp| {
-        let instant =
-            jiff::Timestamp::from_millisecond(at.millis()).map_err(|error| CutError::Calendar(error.to_string()))?;
-        Ok(instant.to_zoned(zone.clone()))
-    };
+    let local = |at: Timestamp| local(at, zone);
     let end_ms = end.millis();
     let step = if parts.is_empty() { interval } else { Some(finest(interval)) };
     let (mut bounds, mut numbers, mut buckets) = (vec![start.millis()], Vec::new(), Vec::<Bucket>::new());
@@ -361,6 +414,28 @@ mod tests {
         let half_hours =
             |hour: u8| cut.buckets().iter().filter(|bucket| buckets[**bucket as usize].parts == [hour]).count();
         assert_eq!([0, 1, 2, 22, 23].map(half_hours), [2, 3, 2, 2, 2]);
+    }
+
+    #[test]
+    fn an_earlier_period_has_the_same_local_times() {
+        let zone = TimeZone::get("Europe/Berlin").expect("a zone");
+        let earlier = |start: &str, end: &str, shift: &str| {
+            let shift = Shift::parse(shift).expect("a shift");
+            let (start, end) = shift.earlier(at(start), at(end), &zone).expect("within the calendar");
+            [start.to_string(), end.to_string()]
+        };
+        // Local midnight is an hour later in UTC before the clocks go forward.
+        let (start, end) = ("2026-03-29T22:00:00Z", "2026-04-05T22:00:00Z");
+        assert_eq!(earlier(start, end, "1w"), ["2026-03-22T23:00:00Z", "2026-03-29T22:00:00Z"]);
+        assert_eq!(earlier(start, end, "previous"), ["2026-03-22T22:00:00Z", "2026-03-29T22:00:00Z"]);
+        assert_eq!(earlier(start, end, "1d"), ["2026-03-28T23:00:00Z", "2026-04-04T22:00:00Z"]);
+        let (start, end) = ("2024-02-29T11:00:00Z", "2024-03-31T10:00:00Z");
+        assert_eq!(earlier(start, end, "1mo"), ["2024-01-29T11:00:00Z", "2024-02-29T11:00:00Z"]);
+        assert_eq!(earlier(start, end, "1q"), ["2023-11-29T11:00:00Z", "2023-12-31T11:00:00Z"]);
+        assert_eq!(earlier(start, end, "1y"), ["2023-02-28T11:00:00Z", "2023-03-31T10:00:00Z"]);
+        assert_eq!([Shift::parse("1h"), Shift::parse("2w"), Shift::parse("")], [None; 3]);
+        let first = Timestamp::MIN;
+        assert!(Shift::Previous.earlier(first, at("2024-01-01T00:00:00Z"), &zone).is_err());
     }
 
     #[test]

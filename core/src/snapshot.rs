@@ -3,6 +3,7 @@
 mod gathered;
 mod groups;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
@@ -88,6 +89,8 @@ pub struct Plan {
     pub filter: Filter,
     /// What to group by.
     pub group_by: Vec<Dimension>,
+    /// Which groups are told apart; `None` for all.
+    pub only: Option<Only>,
     /// The intervals.
     pub cut: Cut,
     /// The instant of the question.
@@ -130,6 +133,16 @@ impl Partial {
         self.keep_next();
     }
 
+    /// Makes its distinct values different from those of every other tenant.
+    #[must_use]
+    pub fn of_tenant(mut self, tenant: Symbol) -> Self {
+        // An odd number, so that different values stay different.
+        const SPREAD: i64 = 0x9E37_79B9_7F4A_7C15_u64.cast_signed();
+        let apart = i64::from(tenant.number()).wrapping_mul(SPREAD);
+        self.distinct = self.distinct.into_iter().map(|value| value.wrapping_add(apart)).collect();
+        self
+    }
+
     fn keep_next(&mut self) {
         self.next.sort_unstable();
         self.next.truncate(MAX_NEXT);
@@ -144,8 +157,18 @@ impl Partial {
     }
 }
 
-/// A group's values, one for each dimension grouped by; `None` where it is not set.
+/// A group's values, one for each dimension grouped by; `None` where it is not set. No values at all where something is grouped by
+/// are those of the others of [`Only`].
 pub type Group = Vec<Option<String>>;
+
+/// Some groups, and what becomes of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Only {
+    /// The groups.
+    pub groups: HashSet<Group>,
+    /// Whether all others make one group; otherwise they are left out.
+    pub others: bool,
+}
 
 /// The answer has more rows, or takes more work, than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -155,9 +178,18 @@ pub type Group = Vec<Option<String>>;
 )]
 pub struct TooManyRows;
 
+/// The most bytes of facts read for one question: more than a minute's work of a core.
+pub const MAX_READ: u64 = 16 << 30;
+
 /// Why nothing was collected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotCollected {
+    /// The question has read as much as it may.
+    #[error("the question reads more than {} GiB of facts: ask for a shorter range, or for fewer metrics at once", MAX_READ >> 30)]
+    TooMuchToRead,
+    /// Nobody waits for the answer any more.
+    #[error("the question was called off")]
+    CalledOff,
     /// The question is too large.
     #[error(transparent)]
     TooManyRows(#[from] TooManyRows),
@@ -168,6 +200,18 @@ pub enum NotCollected {
 
 /// The figures of every group and bucket with anything in it: one [`Partial`] for each part of the plan.
 pub type Rows = HashMap<(Group, u32), Vec<Partial>>;
+
+/// Adds the figures of others to some: of other partitions, or of other tenants.
+pub fn merge(rows: &mut Rows, others: impl IntoIterator<Item = ((Group, u32), Vec<Partial>)>) {
+    for (key, partials) in others {
+        match rows.entry(key) {
+            Entry::Occupied(mut known) => {
+                known.get_mut().iter_mut().zip(&partials).for_each(|(ours, theirs)| ours.merge(theirs));
+            }
+            Entry::Vacant(place) => drop(place.insert(partials)),
+        }
+    }
+}
 
 /// Collects what a plan asks for from one partition.
 pub fn collect(
@@ -226,6 +270,12 @@ pub fn collect(
         }?;
         if collector.partials.too_many {
             return Err(TooManyRows.into());
+        }
+        if view.effort().is_called_off() {
+            return Err(NotCollected::CalledOff);
+        }
+        if view.effort().is_spent() {
+            return Err(NotCollected::TooMuchToRead);
         }
     }
     Ok(rows.list.into_iter().map(|((group, bucket), partials)| ((groups.named(group), bucket), partials)).collect())

@@ -1,5 +1,8 @@
 //! Whom events are about.
 
+/// What stands for all tenants in a question; none is called so.
+pub const ALL_TENANTS: &str = "-";
+
 /// The kinds of subjects. Each subject has a timeline of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

@@ -175,7 +175,7 @@ fn three_processes_answer_as_one_does() {
                 assert_ne!(answer.total_rows, 0, "{:?}", question.0);
                 let freshness = answer.freshness.as_mut().expect("freshness");
                 assert_eq!(freshness.positions.len(), 3);
-                assert!(freshness.answer_time.take().is_some());
+                assert!(freshness.answer_time.take().is_some() && freshness.complete_until.take().is_some());
                 answers.push(prost::Message::encode_to_vec(&answer));
             }
             assert!(answers[0] == answers[1], "{:?}", question.0);

@@ -128,31 +128,32 @@ impl Values {
     fn made(self, epoch: u64, room: &Arc<Room>) -> Option<Arc<Cells>> {
         let mut values = self.list.filter(|values| values.len() >= BUSY)?;
         values.sort_unstable();
-        let quarters = Sums::of(&values, QUARTER_HOUR_MS);
+        let quarters = Sums::of(&values, self.day_ms, QUARTER_HOUR_MS);
         for value in &mut values {
             value.place &= (1 << Value::SLOT) - 1;
         }
         values.sort_unstable();
-        let day = Sums::of(&values, DAY_MS);
+        let day = Sums::of(&values, self.day_ms, DAY_MS);
         let bytes = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
         if bytes == 0 || !room.take(bytes) {
             return None;
         }
-        Some(Arc::new(Cells { day_ms: self.day_ms, quarters, day, epoch, bytes, room: Arc::clone(room) }))
+        Some(Arc::new(Cells { quarters, day, epoch, bytes, room: Arc::clone(room) }))
     }
 }
 
 /// Cells, ordered by their begin.
 #[derive(Debug)]
-struct Sums {
+pub(super) struct Sums {
+    day_ms: i64,
+    slot_ms: i64,
     cells: Box<[Kept]>,
     buckets: Box<[Bucket]>,
-    slot_ms: i64,
 }
 
 impl Sums {
     /// Sorted values; `None` where they are not dense.
-    fn of(values: &[Value], slot_ms: i64) -> Option<Self> {
+    fn of(values: &[Value], day_ms: i64, slot_ms: i64) -> Option<Self> {
         let is_same_cell = |a: &Value, b: &Value| a.cell() == b.cell();
         let count = values.chunk_by(is_same_cell).count();
         if count * DENSE > values.len() {
@@ -175,20 +176,20 @@ impl Sums {
                 upto: u32::try_from(buckets.len()).ok()?,
             });
         }
-        Some(Self { cells: cells.into(), buckets: buckets.into(), slot_ms })
+        Some(Self { day_ms, slot_ms, cells: cells.into(), buckets: buckets.into() })
     }
 
-    fn iter(&self, day_ms: i64) -> impl Iterator<Item = Cell<'_>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Cell<'_>> {
         let mut from = 0;
         self.cells.iter().map(move |&Kept { slot, series, count, sum, min, max, upto }| {
             let upto = upto as usize;
             let buckets = &self.buckets[from..upto];
             from = upto;
-            Cell { at_ms: day_ms + i64::from(slot) * self.slot_ms, series, count, sum, min, max, buckets }
+            Cell { at_ms: self.day_ms + i64::from(slot) * self.slot_ms, series, count, sum, min, max, buckets }
         })
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.cells.len() * size_of::<Kept>() + self.buckets.len() * size_of::<Bucket>()
     }
 }
@@ -196,7 +197,6 @@ impl Sums {
 /// What the facts of a measure in a day come to.
 #[derive(Debug)]
 pub(super) struct Cells {
-    day_ms: i64,
     /// `None` where so many facts share none.
     quarters: Option<Sums>,
     day: Option<Sums>,
@@ -208,10 +208,9 @@ pub(super) struct Cells {
 
 impl Cells {
     /// The cells of the quarter hours or, in one each, of the day; `None` where there are none.
-    pub(super) fn of(&self, whole_day: bool) -> Option<impl Iterator<Item = Cell<'_>>> {
+    pub(super) fn of(&self, whole_day: bool) -> Option<&Sums> {
         // In place of cells of a day those of its quarter hours will do.
-        let sums = if whole_day { self.day.as_ref().or(self.quarters.as_ref()) } else { self.quarters.as_ref() };
-        Some(sums?.iter(self.day_ms))
+        if whole_day { self.day.as_ref().or(self.quarters.as_ref()) } else { self.quarters.as_ref() }
     }
 }
 

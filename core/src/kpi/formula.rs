@@ -7,7 +7,7 @@ use crate::conversation::FIRST_CONTACT_WINDOW_MS;
 use crate::dimension::Dimension;
 use crate::fact::{Anchor, Clock, Measure};
 use crate::filter::Filter;
-use crate::histogram::Percentile;
+use crate::histogram::{Distribution, Percentile};
 use crate::snapshot::{Part, Partial, Reduction};
 
 /// A number taken from facts: what ratios are made of.
@@ -113,6 +113,8 @@ pub struct Options {
     pub percentiles: Vec<Percentile>,
     /// Bounds for which the share of values at or below is wanted.
     pub at_most: Vec<i64>,
+    /// Whether the distribution itself is wanted.
+    pub histogram: bool,
     /// Waits up to here count as in time; for answered waits `None` means any.
     pub within_ms: Option<i64>,
     /// Abandoned waits below this are short.
@@ -137,6 +139,7 @@ impl Default for Options {
             clock: Clock::Calendar,
             percentiles: Vec::new(),
             at_most: Vec::new(),
+            histogram: false,
             within_ms: None,
             short_ms: SHORT_ABANDON_MS,
             currency: None,
@@ -170,6 +173,8 @@ pub struct Figure {
     pub percentiles: Vec<i64>,
     /// For each bound asked for, how many values are at or below.
     pub at_most: Vec<u64>,
+    /// The distribution, where it is asked for.
+    pub distribution: Option<Box<Distribution>>,
     /// Waits that may yet be answered in time.
     pub pending: Option<u64>,
     /// Whose the greatest age is.
@@ -405,6 +410,7 @@ fn distributed(partial: &Partial, options: &Options) -> Figure {
         extent: Some((distribution.sum(), min, max)),
         percentiles: options.percentiles.iter().filter_map(|wanted| distribution.percentile(*wanted)).collect(),
         at_most: partial.at_most.clone(),
+        distribution: options.histogram.then(|| Box::new(distribution.clone())),
         ..Figure::default()
     }
 }

@@ -27,6 +27,12 @@ pub struct Gathered {
 type Began = (i64, i64, GlobalSubject);
 
 impl Gathered {
+    /// Whether a plan needs anything to be gathered.
+    #[must_use]
+    pub fn is_needed(plan: &Plan) -> bool {
+        plan.parts.iter().any(|part| part.reduction == Reduction::NotFollowed || is_credited(part))
+    }
+
     /// Gathers what the plan needs, and nothing when it needs nothing.
     pub fn gather<'a>(
         views: impl Iterator<Item = &'a View> + Clone,
@@ -49,7 +55,7 @@ impl Gathered {
                 began.sort_unstable();
             }
         }
-        if plan.parts.iter().flat_map(|part| &part.measures).any(|measure| measure.is_credited()) {
+        if plan.parts.iter().any(is_credited) {
             for view in views {
                 let all = Range::up_to_inclusive(Timestamp::MAX.millis());
                 view.standing(tenant, ColumnKey::of(Measure::Credit), all, |fact| {
@@ -74,4 +80,9 @@ impl Gathered {
 /// What must not follow: a first contact no other contact on its topic, self-service no contact at all.
 pub(super) fn followed_by(part: &Part) -> Measure {
     if part.measures.contains(&Measure::FirstContact) { Measure::Contact } else { Measure::CustomerContact }
+}
+
+/// Whether its facts count under the dimension values of another subject.
+fn is_credited(part: &Part) -> bool {
+    part.measures.iter().any(|measure| measure.is_credited())
 }

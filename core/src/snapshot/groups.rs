@@ -25,6 +25,8 @@ pub(super) struct Groups<'a> {
     tables: Vec<(&'a Filter, Table)>,
     numbers: HashMap<Box<Key>, u32, RandomState>,
     keys: Vec<Box<Key>>,
+    /// Whether groups that have no number yet are others; then whether those count.
+    others: Option<bool>,
     /// Groups that a series may belong to at once.
     sets: Vec<Box<[u32]>>,
     set_numbers: HashMap<Box<[u32]>, u32, RandomState>,
@@ -61,7 +63,7 @@ impl Table {
 
 impl<'a> Groups<'a> {
     pub(super) fn new(names: &'a Names, plan: &'a Plan, gathered: &'a Gathered) -> Self {
-        Self {
+        let mut groups = Self {
             names,
             gathered,
             filter: &plan.filter,
@@ -69,9 +71,23 @@ impl<'a> Groups<'a> {
             tables: Vec::new(),
             numbers: HashMap::default(),
             keys: Vec::new(),
+            others: None,
             sets: Vec::new(),
             set_numbers: HashMap::default(),
+        };
+        if let Some(only) = &plan.only {
+            // A value without a symbol is in no series.
+            let symbol = |value: &Option<String>| match value {
+                Some(text) => names.find_symbol(text).map(Some),
+                None => Some(None),
+            };
+            for group in &only.groups {
+                let key: Option<Vec<Option<Symbol>>> = group.iter().map(symbol).collect();
+                key.map(|key| groups.number_of(&key));
+            }
+            groups.others = Some(only.others);
         }
+        groups
     }
 
     /// The table for a filter beside the plan's.
@@ -133,13 +149,27 @@ impl<'a> Groups<'a> {
                 }
             }
         }
-        keys.into_iter().map(|key| self.number_of(&key)).collect()
+        let mut numbers: Vec<u32> = keys.into_iter().filter_map(|key| self.number_of(&key)).collect();
+        if self.others == Some(true) {
+            // Two others are one group.
+            numbers.sort_unstable();
+            numbers.dedup();
+        }
+        numbers
     }
 
-    fn number_of(&mut self, key: &Key) -> u32 {
-        if let Some(number) = self.numbers.get(key) {
-            return *number;
-        }
+    fn number_of(&mut self, key: &Key) -> Option<u32> {
+        // What all others have in common is that they have no values.
+        let key = match self.others {
+            None => key,
+            Some(_) if self.numbers.contains_key(key) => key,
+            Some(true) => &[],
+            Some(false) => return None,
+        };
+        Some(self.numbers.get(key).copied().unwrap_or_else(|| self.add(key)))
+    }
+
+    fn add(&mut self, key: &Key) -> u32 {
         let number = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         self.keys.push(key.into());
         self.numbers.insert(key.into(), number);

@@ -1253,7 +1253,7 @@ impl SelfserviceOutcome {
 /// One question.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct QueryMetricsRequest {
-    /// The tenant, 1 to 64 bytes. Required.
+    /// The tenant, 1 to 64 bytes; `-` for all tenants together, each event counted by its own tenant's rules. Required.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
     /// The metrics asked for, 1 to 20.
@@ -1289,13 +1289,41 @@ pub struct QueryMetricsRequest {
     /// refused.
     #[prost(enumeration = "Clock", tag = "10")]
     pub clock: i32,
-    /// Sort the rows by a figure of the first metric, descending when it starts with `-`: `value` or `count`, ties by group
-    /// in alphabetical order; empty: by group, then time.
+    /// How to sort the rows: up to 8 keys with commas between them, each with ` desc` after it (or `-` before it) for the greatest
+    /// first. A key is `group`, `time`, or a figure: `value` or `count` of the first metric; `METRIC` or `METRIC.value`, `METRIC.count`, `METRIC.sum`,
+    /// `METRIC.min`, `METRIC.max` or `METRIC.p90` (a percentile asked for) of any. What has no value comes last either way. Ties, and what no
+    /// key tells apart, by group, then time. For example `sla_breaches desc, first_response_time.p90 desc`.
     #[prost(string, tag = "11")]
     pub order_by: ::prost::alloc::string::String,
     /// Return only the first rows in that order; 0: all, up to the limit of 100,000.
     #[prost(uint32, tag = "12")]
     pub limit: u32,
+    /// Whether to give totals, too, from the same instant of the same data: of every group over the whole range, where the range is cut into
+    /// intervals; and of everything.
+    #[prost(bool, tag = "13")]
+    pub totals: bool,
+    /// Whether every group gets a row for every interval, also where nothing happened. Otherwise such rows are left out.
+    #[prost(bool, tag = "14")]
+    pub fill_gaps: bool,
+    /// Only the first so many groups in the order of `order_by`, each taken over the whole range: the top. Needs a dimension in `group_by` and
+    /// figures in `order_by`. 0: all groups. At most 1,000.
+    #[prost(uint32, tag = "15")]
+    pub top: u32,
+    /// With `top`: whether the rest is given as one more group, exactly: what belongs to two groups of the rest counts once.
+    #[prost(bool, tag = "16")]
+    pub others: bool,
+    /// An earlier period to compare with: `previous` (as long, and just before), or as the range, but earlier by `1d`, `1w`, `1mo`, `1q` or
+    /// `1y` of the time zone's calendar. Each row then carries the figures of the interval with the same number in that period; intervals
+    /// that the range has none for are in its totals only. Needs `start_time`.
+    #[prost(string, tag = "17")]
+    pub compare_to: ::prost::alloc::string::String,
+    /// The most rows of one page; 0: all at once. At most 100,000.
+    #[prost(int32, tag = "18")]
+    pub page_size: i32,
+    /// Where to go on: `next_page_token` of the page before, every other field but `page_size` being the same. All pages are of one instant of the
+    /// data. A token is good for a minute after its page; after that, and after a restart, ask again from the start.
+    #[prost(string, tag = "19")]
+    pub page_token: ::prost::alloc::string::String,
 }
 /// A metric and what to say of it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1327,6 +1355,9 @@ pub struct MetricSelection {
     /// For `adoption_rate`: the feature, by its reference; empty: any.
     #[prost(string, tag = "8")]
     pub feature: ::prost::alloc::string::String,
+    /// Whether to give the histogram itself; for distributions only.
+    #[prost(bool, tag = "9")]
+    pub histogram: bool,
 }
 /// The answer to a question.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1337,9 +1368,22 @@ pub struct QueryMetricsResponse {
     /// Which events the answer counts.
     #[prost(message, optional, tag = "2")]
     pub freshness: ::core::option::Option<Freshness>,
-    /// The rows there would be without `limit`.
+    /// The rows there would be without `limit` and pages.
     #[prost(uint32, tag = "3")]
     pub total_rows: u32,
+    /// The totals of every group over the whole range, by group; empty where the range is not cut into intervals, as `rows` are these then. On
+    /// the first page only.
+    #[prost(message, repeated, tag = "4")]
+    pub group_totals: ::prost::alloc::vec::Vec<MetricRow>,
+    /// The total of everything, when asked for. What belongs to two groups, such as a conversation with two tags, counts once. On the first page only.
+    #[prost(message, optional, tag = "5")]
+    pub total: ::core::option::Option<MetricRow>,
+    /// Where to go on; empty on the last page.
+    #[prost(string, tag = "6")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// The time zone of the intervals, by its IANA name; empty where nothing was cut by it.
+    #[prost(string, tag = "7")]
+    pub time_zone: ::prost::alloc::string::String,
 }
 /// Which events an answer counts.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1347,9 +1391,12 @@ pub struct Freshness {
     /// How far each partition of the log was counted.
     #[prost(message, repeated, tag = "1")]
     pub positions: ::prost::alloc::vec::Vec<PartitionPosition>,
-    /// When the answer was made.
+    /// When the question was asked; what was running had run until then.
     #[prost(message, optional, tag = "2")]
     pub answer_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Every event acknowledged up to this instant is counted; absent where the log could not be asked. Later ones may be counted, too.
+    #[prost(message, optional, tag = "3")]
+    pub complete_until: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A position in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1367,7 +1414,7 @@ pub struct PartitionPosition {
 /// The figures of one group in one interval.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricRow {
-    /// The group's values, one for each name in `group_by`.
+    /// The group's values, one for each name in `group_by`; all absent in totals of everything and where `others` is set.
     #[prost(message, repeated, tag = "1")]
     pub group: ::prost::alloc::vec::Vec<GroupValue>,
     /// Start of the interval, inclusive; absent where the range has no start.
@@ -1378,6 +1425,25 @@ pub struct MetricRow {
     pub interval_end: ::core::option::Option<::prost_types::Timestamp>,
     /// The figures, one for each metric asked for.
     #[prost(message, repeated, tag = "4")]
+    pub values: ::prost::alloc::vec::Vec<MetricValue>,
+    /// Whether this is the group of all that are not among the `top`.
+    #[prost(bool, tag = "5")]
+    pub others: bool,
+    /// The same in the earlier period, with `compare_to`.
+    #[prost(message, optional, tag = "6")]
+    pub earlier: ::core::option::Option<EarlierFigures>,
+}
+/// The figures of a group in an interval of the earlier period.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EarlierFigures {
+    /// Start of that interval, inclusive.
+    #[prost(message, optional, tag = "1")]
+    pub interval_start: ::core::option::Option<::prost_types::Timestamp>,
+    /// End of that interval, exclusive.
+    #[prost(message, optional, tag = "2")]
+    pub interval_end: ::core::option::Option<::prost_types::Timestamp>,
+    /// The figures, one for each metric asked for.
+    #[prost(message, repeated, tag = "3")]
     pub values: ::prost::alloc::vec::Vec<MetricValue>,
 }
 /// The value of a dimension in a group.
@@ -1451,6 +1517,10 @@ pub struct MetricValue {
     /// For `sla_at_risk`: the targets whose deadlines come next, at most 100, soonest first.
     #[prost(message, repeated, tag = "20")]
     pub running_targets: ::prost::alloc::vec::Vec<RunningTarget>,
+    /// The histogram, when asked for: HdrHistogram's V2 encoding, uncompressed, with two significant digits. Each value is within
+    /// `percentile_relative_error` of its own; what is negative stands as 0.
+    #[prost(bytes = "vec", tag = "21")]
+    pub histogram: ::prost::alloc::vec::Vec<u8>,
 }
 /// An SLA target that is running.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4104,30 +4174,65 @@ pub struct CollectPart {
     #[prost(string, tag = "6")]
     pub filter: ::prost::alloc::string::String,
 }
-/// Asks for partial figures.
+/// Asks for partial figures, all of one moment of the data.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CollectRequest {
-    /// The tenant.
+    /// The tenant; `-` for all.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
+    /// What to collect, 1 to 16 times.
+    #[prost(message, repeated, tag = "8")]
+    pub plans: ::prost::alloc::vec::Vec<CollectPlan>,
+    /// The number of a moment that was pinned: read the data as of then; 0: as of now. FAILED_PRECONDITION when it is not kept any
+    /// more.
+    #[prost(uint64, tag = "9")]
+    pub moment: u64,
+    /// Keep this moment for later calls, until a minute after the last of them, when a plan comes to at least so many rows; otherwise, and when
+    /// absent, let go of it. 64 are kept.
+    #[prost(uint32, optional, tag = "10")]
+    pub pin_from_rows: ::core::option::Option<u32>,
+}
+/// What to collect.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CollectPlan {
     /// What to sum up.
-    #[prost(message, repeated, tag = "2")]
+    #[prost(message, repeated, tag = "1")]
     pub parts: ::prost::alloc::vec::Vec<CollectPart>,
     /// A filter over dimensions; empty for everything.
-    #[prost(string, tag = "3")]
+    #[prost(string, tag = "2")]
     pub filter: ::prost::alloc::string::String,
     /// The dimensions to group by.
-    #[prost(string, repeated, tag = "4")]
+    #[prost(string, repeated, tag = "3")]
     pub group_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Bounds of adjacent half-open intervals in milliseconds since 1970, ascending: n + 1 bounds make n intervals.
-    #[prost(sint64, repeated, tag = "5")]
+    #[prost(sint64, repeated, tag = "4")]
     pub bounds_ms: ::prost::alloc::vec::Vec<i64>,
     /// The bucket each interval adds to: n numbers.
-    #[prost(uint32, repeated, tag = "6")]
+    #[prost(uint32, repeated, tag = "5")]
     pub buckets: ::prost::alloc::vec::Vec<u32>,
     /// When the question is asked, in milliseconds since 1970: what is running has run until then.
-    #[prost(sint64, tag = "7")]
+    #[prost(sint64, tag = "6")]
     pub now_ms: i64,
+    /// Only certain groups; absent: all of them.
+    #[prost(message, optional, tag = "7")]
+    pub only: ::core::option::Option<GroupSelection>,
+}
+/// Some groups.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GroupSelection {
+    /// The groups.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<GroupKey>,
+    /// Whether all others make one group, which has no values, instead of being left out.
+    #[prost(bool, tag = "2")]
+    pub others: bool,
+}
+/// A group's values.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GroupKey {
+    /// One for each dimension grouped by.
+    #[prost(message, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<GroupValue>,
 }
 /// The partial figures of the partitions asked.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4135,14 +4240,27 @@ pub struct CollectResponse {
     /// How far each partition was counted.
     #[prost(message, repeated, tag = "1")]
     pub positions: ::prost::alloc::vec::Vec<PartitionPosition>,
+    /// What each plan came to.
+    #[prost(message, repeated, tag = "3")]
+    pub plans: ::prost::alloc::vec::Vec<CollectedPlan>,
+    /// The number of the moment that was read; 0 where it is not pinned.
+    #[prost(uint64, tag = "4")]
+    pub moment: u64,
+    /// When the log was asked for its head, in milliseconds since 1970: everything acknowledged before is counted.
+    #[prost(sint64, tag = "5")]
+    pub asked_at_ms: i64,
+}
+/// What a plan came to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CollectedPlan {
     /// One entry for each group and bucket with anything in it.
-    #[prost(message, repeated, tag = "2")]
+    #[prost(message, repeated, tag = "1")]
     pub rows: ::prost::alloc::vec::Vec<PartialRow>,
 }
 /// The partial figures of one group in one bucket.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PartialRow {
-    /// The group's values, one for each dimension grouped by.
+    /// The group's values, one for each dimension grouped by; none for all others than those selected.
     #[prost(message, repeated, tag = "1")]
     pub group: ::prost::alloc::vec::Vec<GroupValue>,
     /// The bucket.

@@ -1,24 +1,29 @@
 //! `AggregationService`.
 
-use std::collections::hash_map::Entry;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deskpulse_core::dimension::Dimension;
 use deskpulse_core::fact::{Anchor, Clock, Measure};
 use deskpulse_core::filter::Filter;
-use deskpulse_core::grid::View;
+use deskpulse_core::grid::{Effort, View};
 use deskpulse_core::interval::Cut;
-use deskpulse_core::snapshot::{Gathered, NotCollected, Part, Partial, Plan, Reduction, Rows, collect};
+use deskpulse_core::series::{Names, Symbol};
+use deskpulse_core::snapshot::{
+    Gathered, Group, MAX_READ, MAX_ROWS, NotCollected, Only, Part, Partial, Plan, Reduction, Rows, TooManyRows,
+    collect, merge,
+};
+use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
 use deskpulse_edge::upstream::answered;
 use deskpulse_proto::v1::aggregation_service_server::{AggregationService, AggregationServiceServer};
 use deskpulse_proto::v1::{
-    self, AppendConfigRequest, CollectRequest, CollectResponse, ConfigureRequest, ConfigureResponse,
-    DescribeLogRequest, DescribeLogResponse, GroupValue, PartialRow, PartitionPosition, ReadConfigRequest,
-    ReadConfigResponse, WatchRequest, WatchResponse,
+    self, AppendConfigRequest, CollectPlan, CollectRequest, CollectResponse, CollectedPlan, ConfigureRequest,
+    ConfigureResponse, DescribeLogRequest, DescribeLogResponse, GroupValue, PartialRow, PartitionPosition,
+    ReadConfigRequest, ReadConfigResponse, WatchRequest, WatchResponse,
 };
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -27,6 +32,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use crate::follow::{Aggregation, FollowedLog, now};
+use crate::pinned::{Moment, Pinned};
 
 /// How long to wait for the log to say how far it reaches.
 const HEAD_PATIENCE: Duration = Duration::from_secs(1);
@@ -37,12 +43,13 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct AggregationApi {
     aggregation: Aggregation,
+    pinned: Pinned,
 }
 
 impl AggregationApi {
     /// The service, with its limits and compressions set.
     pub fn server(aggregation: Aggregation) -> AggregationServiceServer<Self> {
-        AggregationServiceServer::new(Self { aggregation })
+        AggregationServiceServer::new(Self { aggregation, pinned: Pinned::default() })
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(4 * MAX_MESSAGE)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -119,39 +126,94 @@ impl AggregationApi {
         Ok(())
     }
 
-    /// Collects from all partitions, each on a thread of its own.
-    async fn collect_all(&self, tenant: &str, plan: Plan) -> Result<Rows, Fault> {
-        let Some(tenant) = self.aggregation.names.find_symbol(tenant) else { return Ok(Rows::new()) };
-        let followed = self.aggregation.followed.get().map_or(&[][..], |followed| &followed.partitions);
-        let views: Vec<View> = followed.iter().map(|partition| partition.reader.view()).collect();
-        let plan = Arc::new(plan);
-        let gathered = {
-            let (views, plan) = (views.clone(), Arc::clone(&plan));
-            tokio::task::spawn_blocking(move || Gathered::gather(views.iter(), tenant, &plan)).await
+    /// What every plan comes to at one moment: each partition on a thread of its own.
+    async fn collect_all(&self, moment: &Moment, tenant: &str, plans: Vec<Plan>) -> Result<Vec<Rows>, Fault> {
+        let effort = Arc::new(Effort::of(MAX_READ));
+        let _called_off = CalledOff(Arc::clone(&effort));
+        let views: Vec<View> = moment.views.iter().map(|view| view.within(&effort)).collect();
+        let tenants: Vec<Symbol> = if tenant == ALL_TENANTS {
+            let all: BTreeSet<Symbol> = views.iter().flat_map(View::tenants).collect();
+            all.into_iter().collect()
+        } else {
+            self.aggregation.names.find_symbol(tenant).into_iter().collect()
         };
-        let gathered = gathered.map_err(|error| not_finished(&error))?;
+        let (plans, tenants) = (Arc::new(plans), Arc::new(tenants));
+        let gathered = {
+            let (views, plans, tenants) = (views.clone(), Arc::clone(&plans), Arc::clone(&tenants));
+            let is_needed = plans.iter().any(Gathered::is_needed);
+            let gather = move || {
+                let each = tenants.iter().flat_map(|tenant| plans.iter().map(move |plan| (*tenant, plan)));
+                let gathered = each.map(|(tenant, plan)| Gathered::gather(views.iter(), tenant, plan));
+                gathered.collect::<Result<Vec<_>, _>>()
+            };
+            if is_needed { on_a_thread(gather).await? } else { gather() }
+        };
         let gathered = Arc::new(gathered.map_err(|error| not_collected(&error.into()))?);
         let tasks: Vec<_> = views
             .into_iter()
             .map(|view| {
-                let (names, plan, gathered) =
-                    (Arc::clone(&self.aggregation.names), Arc::clone(&plan), Arc::clone(&gathered));
-                tokio::task::spawn_blocking(move || collect(&view, &names, tenant, &plan, &gathered))
+                let names = Arc::clone(&self.aggregation.names);
+                let (plans, tenants, gathered) = (Arc::clone(&plans), Arc::clone(&tenants), Arc::clone(&gathered));
+                tokio::task::spawn_blocking(move || of_partition(&view, &names, &tenants, &plans, &gathered))
             })
             .collect();
-        let mut merged = Rows::new();
+        let mut collected = vec![Rows::new(); plans.len()];
         for task in tasks {
-            let rows = task.await.map_err(|error| not_finished(&error))?.map_err(|error| not_collected(&error))?;
-            for (key, partials) in rows {
-                match merged.entry(key) {
-                    Entry::Occupied(mut known) => {
-                        known.get_mut().iter_mut().zip(&partials).for_each(|(ours, theirs)| ours.merge(theirs));
-                    }
-                    Entry::Vacant(place) => drop(place.insert(partials)),
-                }
+            let plans = task.await.map_err(|error| not_finished(&error))?.map_err(|error| not_collected(&error))?;
+            collected.iter_mut().zip(plans).for_each(|(known, rows)| merge(known, rows));
+        }
+        Ok(collected)
+    }
+
+    /// The partitions as they are now: everything acknowledged before is counted.
+    async fn present(&self) -> Result<Moment, Fault> {
+        let asked_at = now();
+        let positions = self.catch_up().await?;
+        let followed = self.aggregation.followed.get().map_or(&[][..], |followed| &followed.partitions);
+        let views = followed.iter().map(|partition| partition.reader.view()).collect();
+        Ok(Moment { views, positions, asked_at })
+    }
+}
+
+/// What every plan comes to in a partition, for all these tenants together; `gathered` is for each of them what each plan needs.
+fn of_partition(
+    view: &View,
+    names: &Names,
+    tenants: &[Symbol],
+    plans: &[Plan],
+    gathered: &[Gathered],
+) -> Result<Vec<Rows>, NotCollected> {
+    let mut all = vec![Rows::new(); plans.len()];
+    for (tenant, gathered) in tenants.iter().zip(gathered.chunks(plans.len())) {
+        for ((known, plan), gathered) in all.iter_mut().zip(plans).zip(gathered) {
+            let rows = collect(view, names, *tenant, plan, gathered)?;
+            let apart = |partials: Vec<Partial>| match tenants.len() {
+                1 => partials,
+                _ => partials.into_iter().map(|partial| partial.of_tenant(*tenant)).collect(),
+            };
+            merge(known, rows.into_iter().map(|(key, partials)| (key, apart(partials))));
+            if known.len() > MAX_ROWS {
+                return Err(TooManyRows.into());
             }
         }
-        Ok(merged)
+    }
+    Ok(all)
+}
+
+/// Works something out where it holds nobody up.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| not_finished(&error))
+}
+
+/// The most plans of a request.
+const PLANS: usize = 16;
+
+/// Calls a question off when its caller does not wait any more.
+struct CalledOff(Arc<Effort>);
+
+impl Drop for CalledOff {
+    fn drop(&mut self) {
+        self.0.call_off();
     }
 }
 
@@ -167,6 +229,8 @@ fn not_finished(error: &JoinError) -> Fault {
 fn not_collected(error: &NotCollected) -> Fault {
     let reason = match error {
         NotCollected::TooManyRows(_) => Reason::TooManyRows,
+        NotCollected::TooMuchToRead => Reason::TooMuchToRead,
+        NotCollected::CalledOff => Reason::CalledOff,
         NotCollected::Unreadable(_) => Reason::Internal,
     };
     Fault::new(reason, error.to_string())
@@ -176,18 +240,34 @@ fn not_collected(error: &NotCollected) -> Fault {
 impl AggregationService for AggregationApi {
     async fn collect(&self, request: Request<CollectRequest>) -> Result<Response<CollectResponse>, Status> {
         let request = request.into_inner();
-        let plan = plan(&request)?;
-        let positions = self.catch_up().await?;
-        let rows = self.collect_all(&request.tenant, plan).await?;
-        let rows = rows
-            .into_iter()
-            .map(|((group, bucket), partials)| PartialRow {
-                group: group.into_iter().map(|value| GroupValue { value }).collect(),
-                bucket,
-                partials: partials.iter().map(encode).collect(),
-            })
-            .collect();
-        Ok(Response::new(CollectResponse { positions, rows }))
+        let plans: Vec<Plan> = request.plans.iter().map(plan).collect::<Result<_, _>>()?;
+        if plans.is_empty() || plans.len() > PLANS {
+            let message = format!("a request has 1 to {PLANS} plans, this one {}", plans.len());
+            return Err(Fault::in_field(Reason::FieldInvalid, "plans", message).into());
+        }
+        let (number, moment) = match request.moment {
+            0 => (0, Arc::new(self.present().await?)),
+            number => (number, self.pinned.get(number)?),
+        };
+        let collected = self.collect_all(&moment, &request.tenant, plans).await?;
+        let rows = collected.iter().map(Rows::len).max().unwrap_or(0);
+        let number = match (request.pin_from_rows, number) {
+            (Some(least), 0) if rows >= least as usize => self.pinned.pin(moment.clone()),
+            (Some(least), pinned) if rows >= least as usize => pinned,
+            (_, pinned) => self.pinned.let_go(pinned),
+        };
+        let row = |((group, bucket), partials): ((Group, u32), Vec<Partial>)| PartialRow {
+            group: group.into_iter().map(|value| GroupValue { value }).collect(),
+            bucket,
+            partials: partials.iter().map(encode).collect(),
+        };
+        let plans = collected.into_iter().map(|rows| CollectedPlan { rows: rows.into_iter().map(row).collect() });
+        Ok(Response::new(CollectResponse {
+            positions: moment.positions.clone(),
+            plans: plans.collect(),
+            moment: number,
+            asked_at_ms: moment.asked_at.millis(),
+        }))
     }
 
     type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
@@ -211,7 +291,7 @@ impl AggregationService for AggregationApi {
     }
 }
 
-fn plan(request: &CollectRequest) -> Result<Plan, Fault> {
+fn plan(request: &CollectPlan) -> Result<Plan, Fault> {
     let parts = request.parts.iter().map(part).collect::<Result<_, _>>()?;
     let filter = filter("filter", &request.filter)?;
     let group_by = request
@@ -224,7 +304,16 @@ fn plan(request: &CollectRequest) -> Result<Plan, Fault> {
         .collect::<Result<_, _>>()?;
     let cut = Cut::new(request.bounds_ms.clone(), request.buckets.clone())
         .map_err(|error| Fault::in_field(Reason::InvalidRange, "bounds_ms", error.to_string()))?;
-    Ok(Plan { parts, filter, group_by, cut, now: Timestamp::clamped(request.now_ms) })
+    let only = request.only.as_ref().map(only);
+    if only.is_some() && request.group_by.is_empty() {
+        return Err(Fault::in_field(Reason::FieldInvalid, "only", "only certain groups need something to group by"));
+    }
+    Ok(Plan { parts, filter, group_by, only, cut, now: Timestamp::clamped(request.now_ms) })
+}
+
+fn only(selection: &v1::GroupSelection) -> Only {
+    let group = |key: &v1::GroupKey| key.values.iter().map(|value| value.value.clone()).collect();
+    Only { groups: selection.groups.iter().map(group).collect(), others: selection.others }
 }
 
 fn filter(field: &str, text: &str) -> Result<Filter, Fault> {

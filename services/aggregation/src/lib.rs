@@ -8,6 +8,7 @@ pub mod decode;
 mod follow;
 mod keep;
 mod keeping;
+mod pinned;
 mod post;
 mod report;
 mod rest;

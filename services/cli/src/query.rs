@@ -26,6 +26,8 @@ Examples:
   deskpulse query response_rate:within=1h --tenant acme --basis cohort --order-by=-value --limit 10 --group-by agent
   deskpulse query service_level:within=20s,variant=of_offered --tenant bank --group-by team --from -1d --interval 1h
   deskpulse query first_response_time:p90 resolution_time --tenant acme --clock business --from -30d
+  deskpulse query messages_received --tenant acme --group-by topic --top 10 --others --order-by=-value --totals \\
+      --from -7d --compare-to previous
   deskpulse query cost_total:currency=EUR cost_per_conversation:currency=EUR --tenant acme --group-by team
 
 After a metric's name and a colon, separated by commas, where the metric knows them:
@@ -96,12 +98,28 @@ pub struct QueryArgs {
     /// How durations are measured [default: calendar]
     #[arg(long, value_enum)]
     pub clock: Option<ClockArg>,
-    /// `value` or `count` of the first metric, descending with a `-` before it
+    /// Sort keys, separated by commas, ` desc` behind those that descend: `value` or `count` of the first metric, `METRIC`, `METRIC.p90`,
+    /// `METRIC.count`, `group`, `time`
     #[arg(long, default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     pub order_by: String,
     /// Only the first rows; 0 for all
     #[arg(long, default_value_t = 0)]
     pub limit: u32,
+    /// Only the first groups in the order of `--order-by`, each taken over the whole range; 0 for all
+    #[arg(long, value_name = "GROUPS", default_value_t = 0)]
+    pub top: u32,
+    /// With `--top`: all other groups as one
+    #[arg(long)]
+    pub others: bool,
+    /// Totals of each group over all intervals, and of everything
+    #[arg(long)]
+    pub totals: bool,
+    /// A row for every group and interval, also where nothing happened
+    #[arg(long)]
+    pub fill_gaps: bool,
+    /// Show an earlier period beside: `previous`, or the same 1d, 1w, 1mo, 1q or 1y ago
+    #[arg(long, value_name = "PERIOD", default_value = "", hide_default_value = true)]
+    pub compare_to: String,
     /// The server
     #[arg(long, value_name = "URL", env = "DESKPULSE_SERVER", default_value = "http://127.0.0.1:7400")]
     pub server: String,

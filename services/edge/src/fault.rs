@@ -77,6 +77,12 @@ reasons! {
     NotApplicable = "NOT_APPLICABLE", InvalidArgument;
     /// The answer would have too many rows.
     TooManyRows = "TOO_MANY_ROWS", ResourceExhausted;
+    /// The question reads more than one question may.
+    TooMuchToRead = "TOO_MUCH_TO_READ", ResourceExhausted;
+    /// The caller ended the call before it was answered.
+    CalledOff = "CALLED_OFF", Cancelled;
+    /// What the page token stands for is not kept any more: ask again from the first page.
+    PageExpired = "PAGE_EXPIRED", FailedPrecondition;
     /// This version cannot do that yet.
     NotImplemented = "NOT_IMPLEMENTED", Unimplemented;
     /// The log has no such partition or position.

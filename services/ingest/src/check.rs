@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deskpulse_core::dimension::AttributeName;
-use deskpulse_core::subject::SubjectRef;
+use deskpulse_core::subject::{ALL_TENANTS, SubjectRef};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::lent::{Event, Payload};
@@ -51,6 +51,9 @@ pub fn check<'a>(event: &Event<'a>, now: Timestamp, future: Duration) -> Result<
     required("id", event.id, TEXT)?;
     required("source", event.source, TEXT)?;
     required("tenant", event.tenant, TENANT)?;
+    if event.tenant == ALL_TENANTS {
+        return field::invalid("tenant", "tenant is -, which stands for all tenants in questions: choose another id");
+    }
     time(event, now, future)?;
     attributes(event)?;
     let Some(payload) = &event.payload else {

@@ -1,28 +1,31 @@
 //! From partial figures to an answer.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use deskpulse_core::fact::Clock;
-use deskpulse_core::histogram::RELATIVE_ERROR;
+use deskpulse_core::histogram::{Distribution, RELATIVE_ERROR};
 use deskpulse_core::interval::Bucket;
 use deskpulse_core::kpi::{Extent, Figure, Unit};
-use deskpulse_core::snapshot::{Group, MAX_DISTINCT, MAX_ROWS, Partial};
-use deskpulse_core::time::Timestamp;
+use deskpulse_core::snapshot::{Group, MAX_DISTINCT, MAX_ROWS, Partial, Rows, merge};
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::v1::{
-    self, CollectResponse, Freshness, GroupValue, MetricRow, MetricValue, PercentileValue, QueryMetricsResponse,
-    RunningTarget, ShareValue,
+    self, CollectResponse, CollectedPlan, EarlierFigures, Freshness, GroupKey, GroupValue, MetricRow, MetricValue,
+    PercentileValue, QueryMetricsResponse, RunningTarget, ShareValue,
 };
+use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 
 use crate::query_service::basis_on_the_wire;
-use crate::question::{Asked, GroupBy, Order, Question};
+use crate::question::{After, Asked, GroupBy, OrderKey, Question, Sheet, Sheets, What};
 
 /// A row before it is put on the wire.
 struct Row {
     key: Vec<Key>,
+    is_others: bool,
     bucket: u32,
     figures: Vec<Figure>,
+    /// The bucket of the earlier period and its figures.
+    earlier: Option<(u32, Vec<Figure>)>,
 }
 
 /// A group's value, in the order rows are sorted: what is not set comes first, times by number, the rest by alphabet.
@@ -32,52 +35,190 @@ enum Key {
     Text(Option<String>),
 }
 
+/// What was collected for a sheet.
+struct Collected<'a> {
+    sheet: &'a Sheet,
+    rows: Rows,
+}
+
 /// Merges what aggregation collected and evaluates the formulas.
-pub(crate) fn answer(
-    question: &Question,
-    collected: CollectResponse,
-    now: Timestamp,
-) -> Result<QueryMetricsResponse, Fault> {
-    let mut merged: HashMap<(Group, u32), Vec<Partial>> = HashMap::new();
-    for row in collected.rows {
-        let group: Group = row.group.into_iter().map(|value| value.value).collect();
-        let partials: Vec<Partial> = row.partials.into_iter().map(decode).collect();
-        merged
-            .entry((group, row.bucket))
-            .and_modify(|known| known.iter_mut().zip(&partials).for_each(|(ours, theirs)| ours.merge(theirs)))
-            .or_insert(partials);
-    }
-    if merged.is_empty() && question.group_by.is_empty() && !question.has_intervals {
-        merged.insert((Group::new(), 0), Vec::new());
-    }
-    let distinct: usize = merged.values().flatten().map(|partial| partial.distinct.len()).sum();
-    if distinct > MAX_DISTINCT {
-        let message =
-            format!("there are {distinct} distinct values to count, the limit is {MAX_DISTINCT}: ask for less");
-        return Err(Fault::new(Reason::TooManyRows, message));
-    }
-    let mut rows: Vec<Row> = merged
-        .into_iter()
-        .map(|((group, bucket), partials)| Row {
-            key: key(question, group, bucket),
-            bucket,
-            figures: evaluate(question, bucket, &partials),
+pub(crate) fn answer(question: &Question, collected: CollectResponse) -> Result<QueryMetricsResponse, Fault> {
+    let mut plans = collected.plans.into_iter();
+    let mut of = |sheet| Collected { sheet, rows: decoded(plans.next().unwrap_or_default()) };
+    let [ours, theirs] = [Some(&question.sheets), question.earlier.as_ref()].map(|sheets| {
+        sheets.map(|sheets| {
+            let Sheets { rows, group_totals, total } = sheets;
+            (of(rows), group_totals.as_ref().map(&mut of), total.as_ref().map(&mut of))
         })
-        .collect();
-    if rows.len() > MAX_ROWS {
-        let message = format!("the answer has {} rows, the limit is {MAX_ROWS}: narrow the question", rows.len());
-        return Err(Fault::new(Reason::TooManyRows, message));
-    }
-    rows.sort_by(|a, b| {
-        by_figure(question.order, a, b).then_with(|| a.key.cmp(&b.key)).then_with(|| a.bucket.cmp(&b.bucket))
     });
+    let (rows, group_totals, total) = ours.expect("a question has sheets");
+    let (earlier_rows, earlier_group_totals, earlier_total) = match theirs {
+        Some((rows, group_totals, total)) => (Some(rows), group_totals, total),
+        None => (None, None, None),
+    };
+    let mut rows = figures(question, rows, earlier_rows, question.fill_gaps)?;
+    rows.sort_by(|a, b| by_order(question, a, b));
     let total_rows = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     rows.truncate(question.limit.unwrap_or(MAX_ROWS));
+
+    let from = question.page.from();
+    let upto = from.saturating_add(question.page.size.unwrap_or(MAX_ROWS)).min(rows.len());
+    let is_last = upto == rows.len();
+    let rows: Vec<Row> = rows.into_iter().take(upto).skip(from).collect();
+    let is_first = from == 0;
+    let totals = |sheet: Option<Collected>, earlier| {
+        sheet.filter(|_| is_first).map_or_else(|| Ok(Vec::new()), |sheet| figures(question, sheet, earlier, false))
+    };
+    let mut group_totals = totals(group_totals, earlier_group_totals)?;
+    group_totals.sort_by(by_group);
+    let total = totals(total, earlier_total)?;
+
+    let sheets = &question.sheets;
+    let earlier = question.earlier.as_ref();
+    let after =
+        After { moment: collected.moment, now: question.now, rows: upto, time_zone: question.time_zone.clone() };
+    let may_be_behind = collected.positions.iter().any(|position| position.may_be_behind);
     Ok(QueryMetricsResponse {
-        rows: rows.into_iter().map(|row| encode(question, row)).collect(),
-        freshness: Some(Freshness { positions: collected.positions, answer_time: Some(timestamp(now.millis())) }),
+        rows: encoded(question, rows, Some(&sheets.rows), earlier.map(|earlier| &earlier.rows)),
+        group_totals: {
+            let earlier = earlier.and_then(|earlier| earlier.group_totals.as_ref());
+            encoded(question, group_totals, sheets.group_totals.as_ref(), earlier)
+        },
+        total: {
+            let earlier = earlier.and_then(|earlier| earlier.total.as_ref());
+            encoded(question, total, sheets.total.as_ref(), earlier).pop()
+        },
+        freshness: Some(Freshness {
+            positions: collected.positions,
+            answer_time: Some(timestamp(question.now.millis())),
+            complete_until: (!may_be_behind).then(|| timestamp(collected.asked_at_ms)),
+        }),
         total_rows,
+        next_page_token: if is_last { String::new() } else { question.page.token(&after) },
+        time_zone: question.time_zone.clone(),
     })
+}
+
+/// The groups that come first, of what was collected for the ranking.
+pub(crate) fn top(question: &Question, ranking: &Sheet, collected: CollectedPlan) -> Result<Vec<GroupKey>, Fault> {
+    let collected = Collected { sheet: ranking, rows: decoded(collected) };
+    let mut rows = figures(question, collected, None, false)?;
+    rows.sort_by(|a, b| by_order(question, a, b));
+    let value = |key: Key| match key {
+        Key::Text(value) => Some(GroupValue { value }),
+        Key::Time(_) => None,
+    };
+    let group = |row: Row| GroupKey { values: row.key.into_iter().filter_map(value).collect() };
+    Ok(rows.into_iter().take(question.top).map(group).collect())
+}
+
+fn buckets(sheet: Option<&Sheet>) -> &[Bucket] {
+    sheet.map_or(&[], |sheet| &sheet.buckets)
+}
+
+fn decoded(plan: CollectedPlan) -> Rows {
+    let mut rows = Rows::new();
+    let decoded = plan.rows.into_iter().map(|row| {
+        let group: Group = row.group.into_iter().map(|value| value.value).collect();
+        ((group, row.bucket), row.partials.into_iter().map(decode).collect())
+    });
+    merge(&mut rows, decoded);
+    rows
+}
+
+/// The rows of a sheet, in no order, each with what there is of it in the earlier period.
+fn figures(
+    question: &Question,
+    Collected { sheet, rows: mut ours }: Collected,
+    earlier: Option<Collected>,
+    fill_gaps: bool,
+) -> Result<Vec<Row>, Fault> {
+    let mut theirs: HashMap<(Group, u32), (u32, Vec<Partial>)> = HashMap::new();
+    let other_buckets = buckets(earlier.as_ref().map(|earlier| earlier.sheet));
+    if let Some(Collected { sheet: other, rows }) = earlier {
+        check_distinct(&rows)?;
+        let same = same_numbers(&other.buckets, &sheet.buckets);
+        for ((group, bucket), partials) in rows {
+            if let Some(Some(ours)) = same.get(bucket as usize) {
+                theirs.insert((group, *ours), (bucket, partials));
+            }
+        }
+    }
+    for key in theirs.keys() {
+        ours.entry(key.clone()).or_default();
+    }
+    if sheet.is_one_row {
+        ours.entry((Group::new(), 0)).or_default();
+    }
+    if fill_gaps {
+        fill(&mut ours, sheet, question)?;
+    }
+    check_distinct(&ours)?;
+    if ours.len() > MAX_ROWS {
+        let message = format!(
+            "the answer has {} rows, the limit is {MAX_ROWS}: ask for fewer groups, longer intervals or a shorter range",
+            ours.len()
+        );
+        return Err(Fault::new(Reason::TooManyRows, message));
+    }
+    let parts: Vec<usize> = question.metrics.iter().map(|asked| asked.formula.parts(&asked.options).len()).collect();
+    let rows = ours.into_iter().map(|(key, partials)| {
+        let theirs = theirs.remove(&key);
+        let earlier = theirs.map(|(bucket, partials)| {
+            (bucket, evaluate(question, &parts, other_buckets.get(bucket as usize), &partials))
+        });
+        let (group, bucket) = key;
+        let figures = evaluate(question, &parts, sheet.buckets.get(bucket as usize), &partials);
+        let dimensions = question.group_by.iter().filter(|grouping| grouping.dimension().is_some()).count();
+        let is_others = sheet.has_groups && dimensions > 0 && group.is_empty();
+        Row { key: row_key(question, sheet, group, bucket), is_others, bucket, figures, earlier }
+    });
+    Ok(rows.collect())
+}
+
+/// For each of some buckets the other one with the same time parts in the interval of the same number.
+fn same_numbers(buckets: &[Bucket], others: &[Bucket]) -> Vec<Option<u32>> {
+    let numbered = |buckets: &[Bucket]| {
+        let (mut number, mut start_ms) = (0, None);
+        let number = |bucket: &Bucket| {
+            number += u32::from(start_ms.replace(bucket.start_ms).is_some_and(|before| before != bucket.start_ms));
+            (number, bucket.parts.clone())
+        };
+        buckets.iter().map(number).collect::<Vec<_>>()
+    };
+    let others: HashMap<_, u32> = numbered(others).into_iter().zip(0..).collect();
+    numbered(buckets).iter().map(|number| others.get(number).copied()).collect()
+}
+
+/// Gives every group a row in every bucket.
+fn fill(rows: &mut Rows, sheet: &Sheet, question: &Question) -> Result<(), Fault> {
+    let mut groups: HashSet<Group> = rows.keys().map(|(group, _)| group.clone()).collect();
+    if question.group_by.iter().all(|grouping| grouping.dimension().is_none()) {
+        groups.insert(Group::new());
+    }
+    let count = groups.len().saturating_mul(sheet.buckets.len());
+    if count > MAX_ROWS {
+        let message = format!(
+            "the answer has {count} rows with its gaps filled, the limit is {MAX_ROWS}: ask for fewer groups, longer intervals or a \
+             shorter range, or leave the gaps"
+        );
+        return Err(Fault::in_field(Reason::TooManyRows, "fill_gaps", message));
+    }
+    for group in groups {
+        for bucket in (0..).take(sheet.buckets.len()) {
+            rows.entry((group.clone(), bucket)).or_default();
+        }
+    }
+    Ok(())
+}
+
+fn check_distinct(rows: &Rows) -> Result<(), Fault> {
+    let distinct: usize = rows.values().flatten().map(|partial| partial.distinct.len()).sum();
+    if distinct <= MAX_DISTINCT {
+        return Ok(());
+    }
+    let message = format!("there are {distinct} distinct values to count, the limit is {MAX_DISTINCT}: ask for less");
+    Err(Fault::new(Reason::TooManyRows, message))
 }
 
 fn decode(partial: v1::Partial) -> Partial {
@@ -100,51 +241,59 @@ fn decode(partial: v1::Partial) -> Partial {
     decoded
 }
 
-fn evaluate(question: &Question, bucket: u32, partials: &[Partial]) -> Vec<Figure> {
-    let bucket = question.buckets.get(bucket as usize);
+/// The figures of all metrics; `parts` says of how many partial figures each is made.
+fn evaluate(question: &Question, parts: &[usize], bucket: Option<&Bucket>, partials: &[Partial]) -> Vec<Figure> {
     let extent = bucket.map(|bucket| Extent { start_ms: bucket.start_ms, end_ms: bucket.end_ms }).unwrap_or_default();
     let mut from = 0;
-    question
-        .metrics
-        .iter()
-        .map(|asked| {
-            let parts = asked.formula.parts(&asked.options).len();
-            let of_metric = partials.get(from..from + parts).unwrap_or_default();
-            from += parts;
-            asked.formula.evaluate(&asked.options, of_metric, extent)
-        })
-        .collect()
+    let of_metric = question.metrics.iter().zip(parts).map(|(asked, parts)| {
+        let of_metric = partials.get(from..from + parts).unwrap_or_default();
+        from += parts;
+        asked.formula.evaluate(&asked.options, of_metric, extent)
+    });
+    of_metric.collect()
 }
 
-fn key(question: &Question, group: Group, bucket: u32) -> Vec<Key> {
+fn row_key(question: &Question, sheet: &Sheet, group: Group, bucket: u32) -> Vec<Key> {
     let mut values = group.into_iter();
-    let mut parts = question.buckets.get(bucket as usize).map(|bucket| bucket.parts.iter().copied());
-    question
-        .group_by
-        .iter()
-        .map(|grouping| match grouping {
-            GroupBy::Dimension(_) => Key::Text(values.next().flatten()),
-            GroupBy::Time(_) => Key::Time(parts.as_mut().and_then(Iterator::next).unwrap_or_default()),
-        })
-        .collect()
+    let mut parts = sheet.buckets.get(bucket as usize).map(|bucket| bucket.parts.iter().copied());
+    let key = |grouping: &GroupBy| match grouping {
+        GroupBy::Dimension(_) => Key::Text(values.next().flatten()),
+        GroupBy::Time(_) => Key::Time(parts.as_mut().and_then(Iterator::next).unwrap_or_default()),
+    };
+    question.group_by.iter().map(key).collect()
 }
 
-/// Rows by a figure of the first metric; those without a value come last either way.
-fn by_figure(order: Order, a: &Row, b: &Row) -> Ordering {
-    let first = |row: &Row| row.figures.first().cloned().unwrap_or_default();
-    let directed = |ordering: Ordering, descending| if descending { ordering.reverse() } else { ordering };
-    match order {
-        Order::GroupThenTime => Ordering::Equal,
-        Order::Count { descending } => directed(first(a).count.cmp(&first(b).count), descending),
-        Order::Value { descending } => match (first(a).value, first(b).value) {
-            (Some(a), Some(b)) => directed(a.total_cmp(&b), descending),
-            (a, b) => b.is_some().cmp(&a.is_some()),
-        },
-    }
+/// By the keys of the question, then by group and time. The others come last.
+fn by_order(question: &Question, a: &Row, b: &Row) -> Ordering {
+    let figure = |row: &Row, metric: usize, what: What| row.figures.get(metric).and_then(|figure| what.of(figure));
+    let keys = question.order.keys().iter().map(|(key, descending)| {
+        let directed = |ordering: Ordering| if *descending { ordering.reverse() } else { ordering };
+        match *key {
+            OrderKey::Group => directed(a.key.cmp(&b.key)),
+            OrderKey::Time => directed(a.bucket.cmp(&b.bucket)),
+            OrderKey::Figure(metric, what) => match (figure(a, metric, what), figure(b, metric, what)) {
+                (Some(a), Some(b)) => directed(a.total_cmp(&b)),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            },
+        }
+    });
+    let first = keys.fold(a.is_others.cmp(&b.is_others), Ordering::then);
+    first.then_with(|| by_group(a, b))
 }
 
-fn encode(question: &Question, row: Row) -> MetricRow {
-    let bucket = question.buckets.get(row.bucket as usize);
+fn by_group(a: &Row, b: &Row) -> Ordering {
+    a.is_others.cmp(&b.is_others).then_with(|| a.key.cmp(&b.key)).then_with(|| a.bucket.cmp(&b.bucket))
+}
+
+fn encoded(question: &Question, rows: Vec<Row>, sheet: Option<&Sheet>, earlier: Option<&Sheet>) -> Vec<MetricRow> {
+    rows.into_iter().map(|row| encode(question, row, buckets(sheet), buckets(earlier))).collect()
+}
+
+fn encode(question: &Question, row: Row, buckets: &[Bucket], earlier_buckets: &[Bucket]) -> MetricRow {
+    let values = |figures: &[Figure], bucket: Option<&Bucket>| {
+        question.metrics.iter().zip(figures).map(|(asked, figure)| value(asked, figure, bucket)).collect()
+    };
+    let bucket = buckets.get(row.bucket as usize);
     let start = bucket.filter(|_| question.has_start).map(|bucket| timestamp(bucket.start_ms));
     MetricRow {
         group: row
@@ -157,7 +306,16 @@ fn encode(question: &Question, row: Row) -> MetricRow {
             .collect(),
         interval_start: start,
         interval_end: bucket.map(|bucket| timestamp(bucket.end_ms)),
-        values: question.metrics.iter().zip(&row.figures).map(|(asked, figure)| value(asked, figure, bucket)).collect(),
+        values: values(&row.figures, bucket),
+        others: row.is_others,
+        earlier: row.earlier.map(|(bucket, figures)| {
+            let bucket = earlier_buckets.get(bucket as usize);
+            EarlierFigures {
+                interval_start: bucket.map(|bucket| timestamp(bucket.start_ms)),
+                interval_end: bucket.map(|bucket| timestamp(bucket.end_ms)),
+                values: values(&figures, bucket),
+            }
+        }),
     }
 }
 
@@ -206,7 +364,16 @@ fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue
                 deadline: Some(timestamp(*deadline_ms)),
             })
             .collect(),
+        histogram: figure.distribution.as_deref().map(histogram).unwrap_or_default(),
     }
+}
+
+/// In the V2 encoding of all `HdrHistogram` libraries.
+fn histogram(distribution: &Distribution) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let written = V2Serializer::new().serialize(&distribution.to_hdrhistogram(), &mut bytes);
+    written.expect("memory takes it, and counts of facts are below 2^63");
+    bytes
 }
 
 fn clock(asked: &Asked) -> v1::Clock {

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use deskpulse_core::interval::TimePart;
 use deskpulse_core::kpi::{Basis, CATALOGUE};
+use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::MAX_MESSAGE;
@@ -11,16 +12,16 @@ use deskpulse_edge::upstream::{Upstream, answered};
 use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
 use deskpulse_proto::v1::query_service_server::{QueryService, QueryServiceServer};
 use deskpulse_proto::v1::{
-    self, ListConversationsRequest, ListConversationsResponse, ListMetricsRequest, ListMetricsResponse, Metric,
-    MetricVariant, QueryMetricsRequest, QueryMetricsResponse, ReadConfigRequest, WatchAlertsRequest,
-    WatchAlertsResponse, WatchMetricsRequest, WatchMetricsResponse,
+    self, CollectPlan, CollectRequest, CollectResponse, ListConversationsRequest, ListConversationsResponse,
+    ListMetricsRequest, ListMetricsResponse, Metric, MetricVariant, QueryMetricsRequest, QueryMetricsResponse,
+    ReadConfigRequest, WatchAlertsRequest, WatchAlertsResponse, WatchMetricsRequest, WatchMetricsResponse,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
-use crate::answer::{answer, unit};
-use crate::question::Question;
+use crate::answer::{answer, top, unit};
+use crate::question::{Page, Question, Sheets};
 
 /// How long aggregation may take, catching up with the log included.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,20 +46,55 @@ impl QueryApi {
 }
 
 impl QueryApi {
-    /// The time zone a question means: its own, else the tenant's.
-    async fn time_zone(&self, request: &QueryMetricsRequest) -> Result<String, Status> {
-        if !request.time_zone.is_empty() {
+    /// Answers a question.
+    async fn answer(&self, mut request: QueryMetricsRequest) -> Result<QueryMetricsResponse, Status> {
+        let page = Page::parse(&request)?;
+        request.time_zone = self.time_zone(&request, &page).await?;
+        let now = page.after.as_ref().map_or_else(now, |after| after.now);
+        let question = Question::parse(request, page, now)?;
+        let mut moment = question.page.after.as_ref().map_or(0, |after| after.moment);
+        let mut only = None;
+        if let Some(ranking) = &question.ranking {
+            let plans = vec![question.plan(ranking, None)];
+            let collected = self.collect(&question, moment, plans, Some(0)).await?;
+            moment = collected.moment;
+            let ranked = collected.plans.into_iter().next().unwrap_or_default();
+            only = Some(top(&question, ranking, ranked)?);
+        }
+        let sheets = question.sheets.iter().chain(question.earlier.iter().flat_map(Sheets::iter));
+        let plans = sheets.map(|sheet| question.plan(sheet, only.as_deref())).collect();
+        let more_rows = question.page.size.map(|size| u32::try_from(size + 1).unwrap_or(u32::MAX));
+        let pin_from_rows = if question.page.after.is_some() { Some(0) } else { more_rows };
+        let collected = self.collect(&question, moment, plans, pin_from_rows).await?;
+        Ok(answer(&question, collected)?)
+    }
+
+    async fn collect(
+        &self,
+        question: &Question,
+        moment: u64,
+        plans: Vec<CollectPlan>,
+        pin_from_rows: Option<u32>,
+    ) -> Result<CollectResponse, Status> {
+        let request = CollectRequest { tenant: question.tenant.clone(), plans, moment, pin_from_rows };
+        from_aggregation(self.aggregation.clone().collect(request)).await
+    }
+
+    /// The time zone a question means: that of its first page, its own, else the tenant's.
+    async fn time_zone(&self, request: &QueryMetricsRequest, page: &Page) -> Result<String, Status> {
+        if let Some(after) = &page.after {
+            return Ok(after.time_zone.clone());
+        }
+        let cuts_time = !request.interval.is_empty()
+            || !request.compare_to.is_empty()
+            || request.group_by.iter().any(|name| TimePart::parse(name).is_some());
+        if !request.time_zone.is_empty() || !cuts_time || request.tenant == ALL_TENANTS {
             return Ok(request.time_zone.clone());
         }
         let read = ReadConfigRequest { tenant: request.tenant.clone() };
         let config = from_aggregation(self.aggregation.clone().read_config(read)).await?;
         Ok(config.settings.map(|settings| settings.time_zone).unwrap_or_default())
     }
-}
-
-/// Whether rows are grouped by parts of the local week.
-fn has_time_parts(group_by: &[String]) -> bool {
-    group_by.iter().any(|name| TimePart::parse(name).is_some())
 }
 
 fn not_implemented<T>(what: &str) -> Result<T, Status> {
@@ -71,15 +107,7 @@ impl QueryService for QueryApi {
         &self,
         request: Request<QueryMetricsRequest>,
     ) -> Result<Response<QueryMetricsResponse>, Status> {
-        let now = now();
-        let mut request = request.into_inner();
-        let mut aggregation = self.aggregation.clone();
-        if !request.interval.is_empty() || has_time_parts(&request.group_by) {
-            request.time_zone = self.time_zone(&request).await?;
-        }
-        let question = Question::parse(request, now)?;
-        let collected = from_aggregation(aggregation.collect(question.to_collect())).await?;
-        Ok(Response::new(answer(&question, collected, now)?))
+        Ok(Response::new(self.answer(request.into_inner()).await?))
     }
 
     async fn list_metrics(

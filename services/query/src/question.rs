@@ -1,22 +1,29 @@
 //! A question, checked.
 
+mod asked;
+mod order;
+mod page;
+
 use deskpulse_core::dimension::Dimension;
-use deskpulse_core::fact::{Anchor, Clock};
+use deskpulse_core::fact::Clock;
 use deskpulse_core::filter::{Filter, FilterError};
-use deskpulse_core::histogram::Percentile;
-use deskpulse_core::interval::{Bucket, Cut, CutError, Interval, TimePart, cut};
-use deskpulse_core::kpi::{self, Basis, Formula, Metric, Options, SHORT_ABANDON_MS};
-use deskpulse_core::snapshot::{Part, Reduction};
+use deskpulse_core::interval::{Bucket, Cut, CutError, Interval, Shift, TimePart, cut};
+use deskpulse_core::kpi::Basis;
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
-use deskpulse_proto::v1::{self, CollectPart, CollectRequest, MetricSelection, QueryMetricsRequest};
+use deskpulse_proto::v1::{self, CollectPlan, GroupKey, GroupSelection, QueryMetricsRequest};
 use jiff::tz::TimeZone;
+
+pub(crate) use asked::Asked;
+use asked::{check_currency, collect_part};
+pub(crate) use order::{Key as OrderKey, Order, What};
+pub(crate) use page::{After, Page};
 
 const TENANT: usize = 64;
 const METRICS: usize = 20;
 const GROUP_BY: usize = 8;
-const PERCENTILES: usize = 100;
-const FEATURE: usize = 128;
+/// The most groups that can be told from the others.
+const TOP: usize = 1_000;
 
 /// A question that can be asked.
 pub(crate) struct Question {
@@ -24,25 +31,47 @@ pub(crate) struct Question {
     pub(crate) metrics: Vec<Asked>,
     pub(crate) filter: String,
     pub(crate) group_by: Vec<GroupBy>,
-    pub(crate) cut: Cut,
-    pub(crate) buckets: Vec<Bucket>,
-    /// Whether rows are cut by time at all.
-    pub(crate) has_intervals: bool,
+    /// What is asked about the range itself.
+    pub(crate) sheets: Sheets,
+    /// The same of an earlier period.
+    pub(crate) earlier: Option<Sheets>,
+    /// Every dimension's groups over the whole range, where only the first of them are wanted.
+    pub(crate) ranking: Option<Sheet>,
+    pub(crate) top: usize,
+    pub(crate) others: bool,
+    pub(crate) fill_gaps: bool,
     pub(crate) has_start: bool,
+    /// The zone that time was cut in; empty where it was not.
+    pub(crate) time_zone: String,
     pub(crate) order: Order,
     /// The most rows to answer with; `None` for all.
     pub(crate) limit: Option<usize>,
+    pub(crate) page: Page,
     pub(crate) now: Timestamp,
 }
 
-/// A metric asked for.
-pub(crate) struct Asked {
-    pub(crate) metric: &'static Metric,
-    pub(crate) basis: Basis,
-    pub(crate) formula: Formula,
-    pub(crate) options: Options,
-    /// The variant's name; empty for the metric as such.
-    pub(crate) variant: String,
+/// A table of figures: groups by intervals.
+pub(crate) struct Sheet {
+    pub(crate) cut: Cut,
+    pub(crate) buckets: Vec<Bucket>,
+    pub(crate) has_groups: bool,
+    /// Neither groups nor intervals: there is exactly one row.
+    pub(crate) is_one_row: bool,
+}
+
+/// The tables a question asks for, of one period.
+pub(crate) struct Sheets {
+    pub(crate) rows: Sheet,
+    /// Every group over the whole range, where `rows` are of shorter intervals.
+    pub(crate) group_totals: Option<Sheet>,
+    /// Everything.
+    pub(crate) total: Option<Sheet>,
+}
+
+impl Sheets {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Sheet> {
+        [Some(&self.rows), self.group_totals.as_ref(), self.total.as_ref()].into_iter().flatten()
+    }
 }
 
 /// What to group by.
@@ -52,17 +81,9 @@ pub(crate) enum GroupBy {
     Time(TimePart),
 }
 
-/// How rows are sorted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    GroupThenTime,
-    Value { descending: bool },
-    Count { descending: bool },
-}
-
 impl Question {
-    /// Checks a question; `now` is when it arrived.
-    pub(crate) fn parse(request: QueryMetricsRequest, now: Timestamp) -> Result<Self, Fault> {
+    /// Checks a question; `now` is when it arrived, or when its first page was asked for.
+    pub(crate) fn parse(request: QueryMetricsRequest, page: Page, now: Timestamp) -> Result<Self, Fault> {
         check_tenant(&request.tenant)?;
         known_enum::<v1::Basis>("basis", request.basis)?;
         known_enum::<v1::Clock>("clock", request.clock)?;
@@ -104,185 +125,137 @@ impl Question {
         }
         let interval = parse_interval(&request.interval)?;
         let zone = zone(&request.time_zone)?;
-        let has_intervals = interval.is_some() || !time_parts.is_empty();
+        let order = Order::parse(&request.order_by, &metrics)?;
+        let has_dimensions = group_by.iter().any(|grouping| grouping.dimension().is_some());
+        let top = check_top(&request, &order, has_dimensions)?;
+        let shift = shift(&request.compare_to)?;
         let start = instant("start_time", request.start_time.as_ref())?;
-        if start.is_none() && has_intervals {
-            let message = "start_time is required with an interval, weekday or hour";
+        let needs_start = [
+            ("an interval, weekday or hour", interval.is_some() || !time_parts.is_empty()),
+            ("compare_to", shift.is_some()),
+        ];
+        if let Some((what, _)) = needs_start.iter().find(|(_, needs)| *needs && start.is_none()) {
+            let message = format!("start_time is required with {what}");
             return Err(Fault::in_field(Reason::FieldRequired, "start_time", message));
         }
         if let Some(asked) = metrics.iter().find(|asked| asked.formula.needs_start()).filter(|_| start.is_none()) {
             let message = format!("start_time is required for {}", asked.metric.name);
             return Err(Fault::in_field(Reason::FieldRequired, "start_time", message));
         }
-        let has_start = start.is_some();
-        let start = start.unwrap_or(Timestamp::MIN);
-        let end = instant("end_time", request.end_time.as_ref())?.unwrap_or(now);
-        let (cut, buckets) = cut(start, end, interval, &time_parts, &zone).map_err(|error| match error {
-            CutError::Empty | CutError::Calendar(_) => {
-                Fault::in_field(Reason::InvalidRange, "end_time", error.to_string())
-            }
-            CutError::TooManyIntervals => Fault::in_field(Reason::TooManyRows, "interval", error.to_string()),
-        })?;
+        let range = (start.unwrap_or(Timestamp::MIN), instant("end_time", request.end_time.as_ref())?.unwrap_or(now));
+        let plan = Periods { interval, time_parts, totals: request.totals, has_groups: !group_by.is_empty(), zone };
+        let sheets = plan.sheets(range)?;
+        let earlier = shift.map(|shift| plan.sheets(plan.shifted(range, shift)?)).transpose()?;
+        let ranking = (top > 0).then(|| plan.sheet(range, None, &[], true)).transpose()?;
+        let is_cut = plan.interval.is_some() || !plan.time_parts.is_empty() || earlier.is_some();
+        let zone_name = plan.zone.iana_name().unwrap_or("UTC");
         Ok(Self {
             tenant: request.tenant,
             metrics,
             filter: request.filter,
             group_by,
-            cut,
-            buckets,
-            has_intervals,
-            has_start,
-            order: order(&request.order_by)?,
+            sheets,
+            earlier,
+            ranking,
+            top,
+            others: request.others,
+            fill_gaps: request.fill_gaps,
+            has_start: start.is_some(),
+            time_zone: if is_cut { zone_name.to_owned() } else { String::new() },
+            order,
             limit: (request.limit > 0).then_some(request.limit as usize),
+            page,
             now,
         })
     }
 
-    /// What aggregation has to collect: the parts of all metrics, one after the other.
-    pub(crate) fn to_collect(&self) -> CollectRequest {
+    /// What aggregation has to collect for a sheet: the parts of all metrics, one after the other.
+    pub(crate) fn plan(&self, sheet: &Sheet, only: Option<&[GroupKey]>) -> CollectPlan {
         let parts = self.metrics.iter().flat_map(|asked| asked.formula.parts(&asked.options));
-        CollectRequest {
-            tenant: self.tenant.clone(),
+        let dimensions = self.group_by.iter().filter_map(GroupBy::dimension).filter(|_| sheet.has_groups);
+        let selected = |groups: &[GroupKey]| GroupSelection { groups: groups.to_vec(), others: self.others };
+        CollectPlan {
             parts: parts.map(collect_part).collect(),
             filter: self.filter.clone(),
-            group_by: self.group_by.iter().filter_map(GroupBy::dimension).map(ToString::to_string).collect(),
-            bounds_ms: self.cut.bounds().to_vec(),
-            buckets: self.cut.buckets().to_vec(),
+            group_by: dimensions.map(ToString::to_string).collect(),
+            bounds_ms: sheet.cut.bounds().to_vec(),
+            buckets: sheet.cut.buckets().to_vec(),
             now_ms: self.now.millis(),
+            only: only.filter(|_| sheet.has_groups).map(selected),
         }
     }
 }
 
-fn collect_part(part: Part) -> CollectPart {
-    let reduction = match part.reduction {
-        Reduction::Count => v1::Reduction::Count,
-        Reduction::Distribution => v1::Reduction::Distribution,
-        Reduction::Distinct => v1::Reduction::Distinct,
-        Reduction::DistinctValues => v1::Reduction::DistinctValues,
-        Reduction::Repeated => v1::Reduction::Repeated,
-        Reduction::NotFollowed => v1::Reduction::NotFollowed,
-        Reduction::Level => v1::Reduction::Level,
-        Reduction::LevelAtStart => v1::Reduction::LevelAtStart,
-        Reduction::LevelChange => v1::Reduction::LevelChange,
-        Reduction::LevelAge => v1::Reduction::LevelAge,
-        Reduction::LevelNext => v1::Reduction::LevelNext,
-        Reduction::Time => v1::Reduction::Time,
-    };
-    CollectPart {
-        measures: part.measures.iter().map(|measure| measure.name().to_owned()).collect(),
-        reduction: reduction.into(),
-        at_most: part.at_most,
-        at_start: part.anchor == Anchor::Start,
-        business: part.clock == Clock::Business,
-        filter: part.filter.to_string(),
-    }
+/// How time is cut, and into which tables.
+struct Periods {
+    interval: Option<Interval>,
+    time_parts: Vec<TimePart>,
+    totals: bool,
+    has_groups: bool,
+    zone: TimeZone,
 }
 
-/// Amounts of different currencies are never added.
-fn check_currency(index: usize, asked: &Asked, group_by: &[GroupBy]) -> Result<(), Fault> {
-    if !asked.metric.has_currency() {
-        return Ok(());
+impl Periods {
+    fn sheets(&self, range: (Timestamp, Timestamp)) -> Result<Sheets, Fault> {
+        let has_totals = self.totals && self.interval.is_some() && self.has_groups;
+        let group_totals = has_totals.then(|| self.sheet(range, None, &self.time_parts, true)).transpose()?;
+        let total = self.totals.then(|| self.sheet(range, None, &[], false)).transpose()?;
+        let rows = self.sheet(range, self.interval, &self.time_parts, self.has_groups)?;
+        Ok(Sheets { rows, group_totals, total })
     }
-    let name = asked.metric.name;
-    let grouped = group_by.contains(&GroupBy::Dimension(Dimension::Currency));
-    let is_sum = matches!(asked.formula, Formula::SumInCurrency(_));
-    if grouped && !is_sum {
-        let message = format!("{name} cannot be grouped by currency: name one in metrics[{index}].currency");
-        return Err(Fault::in_field(Reason::NotApplicable, "group_by", message));
-    }
-    if asked.options.currency.is_none() && !grouped {
-        let or = if is_sum { ", or group by currency" } else { "" };
-        let field = format!("metrics[{index}].currency");
-        let message = format!("{field} is required for {name}, such as EUR{or}");
-        return Err(Fault::in_field(Reason::FieldRequired, field, message));
-    }
-    Ok(())
-}
 
-impl Asked {
-    fn parse(
-        field: &str,
-        selection: &MetricSelection,
-        basis: Option<Basis>,
-        clock: Clock,
-        now: Timestamp,
-    ) -> Result<Self, Fault> {
-        let at = |part: &str| format!("{field}.{part}");
-        let Some(metric) = kpi::metric(&selection.name) else {
-            let message = format!("there is no metric {:?}: ListMetrics lists them", selection.name);
-            return Err(Fault::in_field(Reason::UnknownMetric, at("name"), message));
-        };
-        let Some((basis, formula)) = metric.on(basis) else {
-            let known: Vec<&str> = metric.bases.iter().map(|(basis, _)| basis.name()).collect();
-            let message = format!("{} can be asked on the basis {} only", metric.name, known.join(" or "));
-            return Err(Fault::in_field(Reason::NotApplicable, "basis", message));
-        };
-        let formula = match (metric.variant(&selection.variant), selection.variant.as_str()) {
-            (_, "") => formula,
-            (Some(variant), _) => variant.computed,
-            (None, unknown) => {
-                let known: Vec<&str> = metric.variants.iter().map(|variant| variant.name).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                let message = format!("{} has no variant {unknown:?}: it has {known}", metric.name);
-                return Err(Fault::in_field(Reason::NotApplicable, at("variant"), message));
+    fn sheet(
+        &self,
+        (start, end): (Timestamp, Timestamp),
+        interval: Option<Interval>,
+        time_parts: &[TimePart],
+        has_groups: bool,
+    ) -> Result<Sheet, Fault> {
+        let (cut, buckets) = cut(start, end, interval, time_parts, &self.zone).map_err(|error| match error {
+            CutError::Empty | CutError::Calendar(_) => {
+                Fault::in_field(Reason::InvalidRange, "end_time", error.to_string())
             }
-        };
-        if clock == Clock::Business && !metric.has_business_clock() {
-            let message = format!("{} is not kept on the business clock", metric.name);
-            return Err(Fault::in_field(Reason::NotApplicable, "clock", message));
-        }
-        let applicable = |part: &str, given: bool, has: bool| {
-            if !given || has {
-                return Ok(());
-            }
-            let message = format!("{} knows no {part}", metric.name);
-            Err(Fault::in_field(Reason::NotApplicable, at(part), message))
-        };
-        applicable("percentiles", !selection.percentiles.is_empty(), metric.has_distribution())?;
-        applicable("at_most", !selection.at_most.is_empty(), metric.has_distribution())?;
-        applicable("within", selection.within.is_some(), metric.has_within())?;
-        applicable("short_abandon", selection.short_abandon.is_some(), metric.has_short())?;
-        applicable("currency", !selection.currency.is_empty(), metric.has_currency())?;
-        applicable("feature", !selection.feature.is_empty(), metric.has_feature())?;
-        let is_code = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
-        if !selection.currency.is_empty() && !is_code(&selection.currency) {
-            let message = format!("{} must be three capital letters, such as EUR", at("currency"));
-            return Err(Fault::in_field(Reason::FieldInvalid, at("currency"), message));
-        }
-        if selection.feature.len() > FEATURE {
-            let message = format!("{} has {} bytes, the limit is {FEATURE}", at("feature"), selection.feature.len());
-            return Err(Fault::in_field(Reason::FieldTooLong, at("feature"), message));
-        }
-        check_count(&at("percentiles"), selection.percentiles.len(), PERCENTILES)?;
-        check_count(&at("at_most"), selection.at_most.len(), PERCENTILES)?;
-        let percentiles = selection
-            .percentiles
-            .iter()
-            .map(|percent| {
-                let message = || format!("{percent} is no percentile: give a number from 0 to 100");
-                Percentile::new(*percent)
-                    .ok_or_else(|| Fault::in_field(Reason::FieldInvalid, at("percentiles"), message()))
-            })
-            .collect::<Result<_, _>>()?;
-        let at_most =
-            selection.at_most.iter().map(|bound| duration(&at("at_most"), bound)).collect::<Result<_, _>>()?;
-        let within_ms = selection.within.as_ref().map(|within| duration(&at("within"), within)).transpose()?;
-        let short = selection.short_abandon.as_ref();
-        let short_ms = short.map(|short| duration(&at("short_abandon"), short)).transpose()?;
-        let given = |text: &str| (!text.is_empty()).then(|| text.into());
-        let options = Options {
-            basis,
-            clock,
-            percentiles,
-            at_most,
-            within_ms,
-            short_ms: short_ms.unwrap_or(SHORT_ABANDON_MS),
-            currency: given(&selection.currency),
-            feature: given(&selection.feature),
-            now_ms: now.millis(),
-        };
-        Ok(Self { metric, basis, formula, options, variant: selection.variant.clone() })
+            CutError::TooManyIntervals => Fault::in_field(Reason::TooManyRows, "interval", error.to_string()),
+        })?;
+        Ok(Sheet { cut, buckets, has_groups, is_one_row: !has_groups && interval.is_none() })
     }
+
+    fn shifted(&self, (start, end): (Timestamp, Timestamp), shift: Shift) -> Result<(Timestamp, Timestamp), Fault> {
+        shift
+            .earlier(start, end, &self.zone)
+            .map_err(|error| Fault::in_field(Reason::InvalidRange, "compare_to", error.to_string()))
+    }
+}
+
+fn check_top(request: &QueryMetricsRequest, order: &Order, has_dimensions: bool) -> Result<usize, Fault> {
+    let top = request.top as usize;
+    if top > TOP {
+        let message = format!("top is {top}, the limit is {TOP}: use limit for more rows");
+        return Err(Fault::in_field(Reason::FieldInvalid, "top", message));
+    }
+    if top == 0 && request.others {
+        let message = "others are those that are not among the top: give top, too";
+        return Err(Fault::in_field(Reason::NotApplicable, "others", message));
+    }
+    if top > 0 && !has_dimensions {
+        let message = "top is about groups: group by a dimension";
+        return Err(Fault::in_field(Reason::NotApplicable, "top", message));
+    }
+    if top > 0 && !order.has_figures() {
+        let message = "top needs figures in order_by to say what comes first, such as -value";
+        return Err(Fault::in_field(Reason::NotApplicable, "top", message));
+    }
+    Ok(top)
+}
+
+fn shift(text: &str) -> Result<Option<Shift>, Fault> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Shift::parse(text).map(Some).ok_or_else(|| {
+        let message = format!("there is no earlier period {text:?}: give one of {}", Shift::SPELLINGS.join(", "));
+        Fault::in_field(Reason::FieldInvalid, "compare_to", message)
+    })
 }
 
 impl GroupBy {
@@ -293,7 +266,7 @@ impl GroupBy {
         }
     }
 
-    fn dimension(&self) -> Option<&Dimension> {
+    pub(crate) fn dimension(&self) -> Option<&Dimension> {
         match self {
             Self::Dimension(dimension) => Some(dimension),
             Self::Time(_) => None,
@@ -388,18 +361,4 @@ fn duration(field: &str, duration: &prost_types::Duration) -> Result<i64, Fault>
 fn whole_ms(seconds: i64, nanos: i32) -> Option<i64> {
     let nanos = Some(nanos).filter(|nanos| (0..1_000_000_000).contains(nanos))?;
     seconds.checked_mul(1_000)?.checked_add(i64::from(nanos) / 1_000_000)
-}
-
-fn order(text: &str) -> Result<Order, Fault> {
-    match text {
-        "" => Ok(Order::GroupThenTime),
-        "value" => Ok(Order::Value { descending: false }),
-        "-value" => Ok(Order::Value { descending: true }),
-        "count" => Ok(Order::Count { descending: false }),
-        "-count" => Ok(Order::Count { descending: true }),
-        _ => {
-            let message = "order_by is value, count, -value or -count".to_owned();
-            Err(Fault::in_field(Reason::FieldInvalid, "order_by", message))
-        }
-    }
 }

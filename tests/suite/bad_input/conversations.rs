@@ -15,6 +15,7 @@ fn an_event_without_what_every_event_has_is_refused_alone() {
         ("no source", any(|it| it.source.clear()), "source", "FIELD_REQUIRED"),
         ("a source of 129 bytes", any(|it| it.source = letters(129)), "source", "FIELD_TOO_LONG"),
         ("no tenant", any(|it| it.tenant.clear()), "tenant", "FIELD_REQUIRED"),
+        ("a tenant that stands for all", any(|it| "-".clone_into(&mut it.tenant)), "tenant", "FIELD_INVALID"),
         ("a tenant of 65 bytes", any(|it| it.tenant = letters(65)), "tenant", "FIELD_TOO_LONG"),
         ("a tenant of 33 letters and 66 bytes", any(|it| it.tenant = "é".repeat(33)), "tenant", "FIELD_TOO_LONG"),
         ("no payload", any(|it| it.payload = None), "payload", "FIELD_REQUIRED"),

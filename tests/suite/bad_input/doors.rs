@@ -10,9 +10,10 @@ use deskpulse_proto::v1::ingest_service_client::IngestServiceClient;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{
-    AppendConfigRequest, CollectPart, CollectRequest, ConfigChange, Event, EventBlock, IngestEventsRequest,
-    ListConversationsRequest, QueryMetricsRequest, ReadRequest, Reduction, ReportAppliedRequest, StreamEventsRequest,
-    Tenant, WatchAlertsRequest, WatchMetricsRequest, WatchRequest,
+    AppendConfigRequest, CollectPart, CollectPlan, CollectRequest, ConfigChange, Event, EventBlock, GroupKey,
+    GroupSelection, GroupValue, IngestEventsRequest, ListConversationsRequest, QueryMetricsRequest, ReadRequest,
+    Reduction, ReportAppliedRequest, StreamEventsRequest, Tenant, WatchAlertsRequest, WatchMetricsRequest,
+    WatchRequest,
 };
 use prost::Message as _;
 use tonic::Code;
@@ -192,45 +193,46 @@ fn the_doors_between_services_refuse_as_the_public_ones_do() {
             reduction: reduction.into(),
             ..Default::default()
         };
-        let good = CollectRequest {
-            tenant: "acme".to_owned(),
-            parts: Vec::new(),
-            bounds_ms: vec![0, 1],
-            buckets: vec![0],
-            ..Default::default()
-        };
-        for (what, request, reason, field) in [
+        let good = CollectPlan { bounds_ms: vec![0, 1], buckets: vec![0], ..Default::default() };
+        let collect =
+            |plans: Vec<CollectPlan>| CollectRequest { tenant: "acme".to_owned(), plans, ..Default::default() };
+        let team =
+            || GroupSelection { groups: vec![GroupKey { values: vec![GroupValue { value: None }] }], others: true };
+        for (what, plan, reason, field) in [
             (
                 "no reduction",
-                CollectRequest { parts: vec![part("opened", Reduction::Unspecified)], ..good.clone() },
+                CollectPlan { parts: vec![part("opened", Reduction::Unspecified)], ..good.clone() },
                 "FIELD_REQUIRED",
                 "parts.reduction",
             ),
             (
                 "an unknown measure",
-                CollectRequest { parts: vec![part("nothing", Reduction::Count)], ..good.clone() },
+                CollectPlan { parts: vec![part("nothing", Reduction::Count)], ..good.clone() },
                 "UNKNOWN_METRIC",
                 "parts.measures",
             ),
-            ("a filter", CollectRequest { filter: "(".to_owned(), ..good.clone() }, "MALFORMED_FILTER", "filter"),
+            ("a filter", CollectPlan { filter: "(".to_owned(), ..good.clone() }, "MALFORMED_FILTER", "filter"),
             (
                 "a dimension",
-                CollectRequest { group_by: vec!["hour".to_owned()], ..good.clone() },
+                CollectPlan { group_by: vec!["hour".to_owned()], ..good.clone() },
                 "UNKNOWN_DIMENSION",
                 "group_by",
             ),
-            ("no bounds", CollectRequest { bounds_ms: vec![], ..good.clone() }, "INVALID_RANGE", "bounds_ms"),
-            (
-                "bounds that fall",
-                CollectRequest { bounds_ms: vec![1, 0], ..good.clone() },
-                "INVALID_RANGE",
-                "bounds_ms",
-            ),
+            ("no bounds", CollectPlan { bounds_ms: vec![], ..good.clone() }, "INVALID_RANGE", "bounds_ms"),
+            ("bounds that fall", CollectPlan { bounds_ms: vec![1, 0], ..good.clone() }, "INVALID_RANGE", "bounds_ms"),
+            ("groups of nothing", CollectPlan { only: Some(team()), ..good.clone() }, "FIELD_INVALID", "only"),
         ] {
-            let status = aggregation.collect(request).await.expect_err(what);
+            let status = aggregation.collect(collect(vec![plan])).await.expect_err(what);
             assert_refused(&status, Code::InvalidArgument, reason, field, what);
         }
-        aggregation.collect(good).await.expect("a good one is answered");
+        for (what, plans) in [("no plans", 0), ("17 plans", 17)] {
+            let status = aggregation.collect(collect(vec![good.clone(); plans])).await.expect_err(what);
+            assert_refused(&status, Code::InvalidArgument, "FIELD_INVALID", "plans", what);
+        }
+        let gone = CollectRequest { moment: 1, ..collect(vec![good.clone()]) };
+        let status = aggregation.collect(gone).await.expect_err("refused");
+        assert_refused(&status, Code::FailedPrecondition, "PAGE_EXPIRED", "", "a moment nobody pinned");
+        aggregation.collect(collect(vec![good])).await.expect("a good one is answered");
     });
 }
 

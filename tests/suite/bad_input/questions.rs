@@ -201,6 +201,85 @@ fn a_question_about_no_possible_groups_or_times_names_the_field_at_fault() {
 }
 
 #[test]
+fn a_question_in_full_names_the_field_at_fault() {
+    let by_team = |change: fn(&mut QueryMetricsRequest)| {
+        let mut it = question().group_by(&["team"]).from("2026-01-01T00:00:00Z").to("2027-01-01T00:00:00Z");
+        change(&mut it.0);
+        it
+    };
+    let too_many = Code::ResourceExhausted;
+    check_questions(vec![
+        ("top of no groups", changed(|it| it.top = 3), INVALID, "NOT_APPLICABLE", "top"),
+        ("top in no order", by_team(|it| it.top = 3), INVALID, "NOT_APPLICABLE", "top"),
+        (
+            "top by name",
+            by_team(|it| {
+                it.top = 3;
+                "group desc".clone_into(&mut it.order_by);
+            }),
+            INVALID,
+            "NOT_APPLICABLE",
+            "top",
+        ),
+        (
+            "top of hours",
+            by_team(|it| {
+                it.top = 3;
+                it.group_by = vec!["hour".to_owned()];
+                "-value".clone_into(&mut it.order_by);
+            }),
+            INVALID,
+            "NOT_APPLICABLE",
+            "top",
+        ),
+        ("top 1,001", by_team(|it| it.top = 1_001), INVALID, "FIELD_INVALID", "top"),
+        ("others without a top", by_team(|it| it.others = true), INVALID, "NOT_APPLICABLE", "others"),
+        ("an earlier hour", by_team(|it| "1h".clone_into(&mut it.compare_to)), INVALID, "FIELD_INVALID", "compare_to"),
+        (
+            "an earlier period of 64 KiB",
+            by_team(|it| it.compare_to = letters(1 << 16)),
+            INVALID,
+            "FIELD_INVALID",
+            "compare_to",
+        ),
+        ("nothing earlier", changed(|it| "1d".clone_into(&mut it.compare_to)), INVALID, "FIELD_REQUIRED", "start_time"),
+        (
+            "what is earlier than all time",
+            changed(|it| {
+                it.start_time = Some(prost_types::Timestamp { seconds: YEAR_1, nanos: 0 });
+                "previous".clone_into(&mut it.compare_to);
+            }),
+            INVALID,
+            "INVALID_RANGE",
+            "compare_to",
+        ),
+        ("a page of -1 rows", changed(|it| it.page_size = -1), INVALID, "FIELD_INVALID", "page_size"),
+        ("a page of 100,001 rows", changed(|it| it.page_size = 100_001), INVALID, "FIELD_INVALID", "page_size"),
+        (
+            "a token of ours no more",
+            changed(|it| it.page_token = "0".repeat(64)),
+            INVALID,
+            "FIELD_INVALID",
+            "page_token",
+        ),
+        ("a token of 1 MiB", changed(|it| it.page_token = letters(1 << 20)), INVALID, "FIELD_INVALID", "page_token"),
+        ("nine keys", question().top(&["value"; 9].join(","), 0), INVALID, "FIELD_INVALID", "order_by"),
+        (
+            "every minute of a quarter, filled",
+            changed(|it| {
+                it.start_time = Some(crate::harness::timestamp("2026-01-01T00:00:00Z"));
+                "1m".clone_into(&mut it.interval);
+                it.fill_gaps = true;
+                it.end_time = Some(crate::harness::timestamp("2026-04-01T00:00:00Z"));
+            }),
+            too_many,
+            "TOO_MANY_ROWS",
+            "interval",
+        ),
+    ]);
+}
+
+#[test]
 fn a_refusal_of_something_very_long_still_arrives() {
     // What is refused is repeated in headers, and clients take no more than a few kilobytes of those.
     let long = letters(1 << 20);
@@ -211,7 +290,7 @@ fn a_refusal_of_something_very_long_still_arrives() {
             ("a long dimension", question().group_by(&[text]), INVALID, "UNKNOWN_DIMENSION", "group_by"),
             ("a long interval", question().every(text, ""), INVALID, "FIELD_INVALID", "interval"),
             ("a long zone", question().every("", text), INVALID, "UNKNOWN_TIME_ZONE", "time_zone"),
-            ("a long order", question().top(text, 1), INVALID, "FIELD_INVALID", "order_by"),
+            ("a long order", question().top(text, 1), INVALID, "FIELD_TOO_LONG", "order_by"),
             ("a long filter", question().filter(text), INVALID, "MALFORMED_FILTER", "filter"),
         ]
     });

@@ -1,6 +1,5 @@
 //! Partitions that take in sketches, and all they have to say.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use deskpulse_core::interval::{Cut, Interval, cut};
 use deskpulse_core::partition::{Arrival, Block, Letter, Partition, Place};
 use deskpulse_core::rules::{Policy, RuleChange, Settings, Target, TargetKind};
 use deskpulse_core::series::{DimensionValues, Names, Symbol};
-use deskpulse_core::snapshot::{Gathered, Group, Part, Partial, Plan, Reduction, Rows, collect};
+use deskpulse_core::snapshot::{Gathered, Group, Part, Partial, Plan, Reduction, Rows, collect, merge};
 use deskpulse_core::state::Mention;
 use deskpulse_core::subject::{SubjectKind, SubjectRef, route};
 use deskpulse_core::time::Timestamp;
@@ -244,7 +243,7 @@ impl World {
             filter: Filter::Everything,
         };
         let group_by = vec![Dimension::Team];
-        let plan = Plan { parts: vec![part], filter: Filter::Everything, group_by, cut, now: self.now };
+        let plan = Plan { parts: vec![part], filter: Filter::Everything, group_by, only: None, cut, now: self.now };
         let rows = self.collect(&plan).into_iter();
         rows.map(|((group, bucket), partials)| ((bucket, group), partials[0].clone())).collect()
     }
@@ -255,14 +254,8 @@ impl World {
         let gathered = Gathered::gather(views.iter(), self.tenant, plan).expect("readable");
         let mut rows = Rows::new();
         for view in &views {
-            for (key, partials) in collect(view, &self.names, self.tenant, plan, &gathered).expect("few rows") {
-                match rows.entry(key) {
-                    Entry::Vacant(place) => drop(place.insert(partials)),
-                    Entry::Occupied(mut known) => {
-                        known.get_mut().iter_mut().zip(&partials).for_each(|(ours, theirs)| ours.merge(theirs));
-                    }
-                }
-            }
+            let more = collect(view, &self.names, self.tenant, plan, &gathered).expect("few rows");
+            merge(&mut rows, more);
         }
         rows
     }
@@ -273,7 +266,7 @@ impl World {
         let end = Timestamp::clamped(START_MS + 100_000_000);
         let (cut, _) = cut(start, end, Some(Interval::Day), &[], &jiff::tz::TimeZone::UTC).expect("cuts");
         let group_by = vec![Dimension::Team, Dimension::Agent, Dimension::Tag];
-        let plan = Plan { parts: parts(), filter: Filter::Everything, group_by, cut, now: self.now };
+        let plan = Plan { parts: parts(), filter: Filter::Everything, group_by, only: None, cut, now: self.now };
         let rows = self.collect(&plan);
         let is_something = |partials: &Vec<_>| partials.iter().any(|partial| *partial != Partial::default());
         rows.into_iter().filter(|(_, partials)| is_something(partials)).collect()

@@ -39,6 +39,13 @@ pub(super) fn request(args: &QueryArgs, zone: &TimeZone, now: Timestamp) -> anyh
         clock: clock.into(),
         order_by: args.order_by.clone(),
         limit: args.limit,
+        totals: args.totals,
+        fill_gaps: args.fill_gaps,
+        top: args.top,
+        others: args.others,
+        compare_to: args.compare_to.clone(),
+        page_size: 0,
+        page_token: String::new(),
     })
 }
 

@@ -69,14 +69,29 @@ impl Shape {
     }
 }
 
-/// What a table shows of a metric.
-pub(super) fn figures(value: &MetricValue, shape: Shape, zone: &TimeZone) -> Vec<Figure> {
-    let in_unit = |number: f64| match value.unit() {
+/// A number in the unit of a metric.
+fn in_unit(value: &MetricValue, number: f64) -> String {
+    match value.unit() {
         Unit::Milliseconds => output::duration(number),
         Unit::Ratio => output::percent(number),
         Unit::Micros => amount(number),
         Unit::Count | Unit::Score | Unit::Unspecified => output::number(number),
-    };
+    }
+}
+
+/// What a table shows of a metric in the earlier period: its value, and by how much it has changed since.
+pub(super) fn before(value: &MetricValue, earlier: Option<&MetricValue>) -> Figure {
+    let earlier = earlier.and_then(|earlier| earlier.value);
+    let text = earlier.map(|earlier| {
+        let change = value.value.filter(|_| earlier > 0.0).map(|now| (now - earlier) / earlier * 100.0);
+        in_unit(value, earlier) + &change.map(|percent| format!(" ({percent:+.0} %)")).unwrap_or_default()
+    });
+    ("before".to_owned(), text.unwrap_or_else(|| ABSENT.to_owned()))
+}
+
+/// What a table shows of a metric.
+pub(super) fn figures(value: &MetricValue, shape: Shape, zone: &TimeZone) -> Vec<Figure> {
+    let in_unit = |number: f64| in_unit(value, number);
     let mut figures = Vec::new();
     let mut show = |name: &str, text: Option<String>| {
         figures.push((name.to_owned(), text.unwrap_or_else(|| ABSENT.to_owned())));
@@ -188,6 +203,17 @@ mod tests {
             let (names, texts): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
             assert_eq!((&*names.join(" "), &*texts.join(" ")), (titles, shown), "{}", value.metric);
         }
+    }
+
+    #[test]
+    fn an_earlier_value_stands_with_the_change_since() {
+        let of =
+            |number: Option<f64>| MetricValue { value: number, ..value("first_response_time", Unit::Milliseconds) };
+        let shown = |now: Option<f64>, earlier: Option<f64>| before(&of(now), Some(&of(earlier))).1;
+        assert_eq!(shown(Some(45_000.0), Some(60_000.0)), "1m 00s (-25 %)");
+        assert_eq!(shown(Some(45_000.0), Some(0.0)), "0ms");
+        assert_eq!([shown(None, Some(60_000.0)), shown(Some(1.0), None)], ["1m 00s", ABSENT]);
+        assert_eq!(before(&of(Some(1.0)), None).1, ABSENT);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use deskpulse_proto::v1::{Clock, GroupValue, MetricRow, MetricValue, QueryMetric
 use jiff::tz::TimeZone;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 
-use super::figures::{Figure, Shape, figures, local, milliseconds, percentile_name, timestamp, title};
+use super::figures::{Figure, Shape, before, figures, local, milliseconds, percentile_name, timestamp, title};
 use crate::mapping::message;
 use crate::output::{self, ABSENT};
 
@@ -32,9 +32,16 @@ pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> Str
     let width = answer.rows.iter().map(|row| row.values.len()).max().unwrap_or(0);
     let column = |index: usize| answer.rows.iter().filter_map(move |row| row.values.get(index));
     let shapes: Vec<Shape> = (0..width).map(|index| Shape::of(column(index))).collect();
+    let is_compared = answer.rows.iter().any(|row| row.earlier.is_some());
     let figures_of = |row: &MetricRow| {
-        let values = row.values.iter().zip(&shapes);
-        values.map(|(value, shape)| figures(value, *shape, style.zone)).collect::<Vec<_>>()
+        let earlier = |index: usize| row.earlier.as_ref().and_then(|earlier| earlier.values.get(index));
+        let values = row.values.iter().zip(&shapes).enumerate();
+        let shown = values.map(|(index, (value, shape))| {
+            let mut shown = figures(value, *shape, style.zone);
+            shown.extend(is_compared.then(|| before(value, earlier(index))));
+            shown
+        });
+        shown.collect::<Vec<_>>()
     };
     match answer.rows.as_slice() {
         [] => return "nothing to show\n".to_owned(),
@@ -64,9 +71,24 @@ pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> Str
                 header.extend(titles.zip(names).map(|(title, name)| format!("{title}\n{name}")));
             }
             table.set_header(header);
-            for (row, figures) in rows.iter().zip(&metrics) {
+            let rows = rows.iter().map(|row| (row, RowKind::of(row)));
+            let group_totals = answer.group_totals.iter().map(|row| (row, RowKind::GroupTotal));
+            let totals = answer.total.iter().map(|row| (row, RowKind::Total));
+            for (row, kind) in rows.chain(group_totals).chain(totals) {
+                let figures = figures_of(row);
+                let named = match kind {
+                    _ if row.others => Some("others"),
+                    RowKind::Total => Some("total"),
+                    RowKind::Row | RowKind::Others | RowKind::GroupTotal => None,
+                };
                 let mut cells: Vec<String> = row.group.iter().map(group_text).collect();
-                cells.extend(style.intervals.then(|| start_text(row, style.zone, dates_only)));
+                if let (Some(name), Some(first)) = (named, cells.first_mut()) {
+                    name.clone_into(first);
+                }
+                cells.extend(style.intervals.then(|| match kind {
+                    RowKind::Row | RowKind::Others => start_text(row, style.zone, dates_only),
+                    RowKind::GroupTotal | RowKind::Total => "total".to_owned(),
+                }));
                 for (index, names) in columns.iter().enumerate() {
                     let shown = figures.get(index).map(Vec::as_slice).unwrap_or_default();
                     cells.extend(names.iter().map(|name| text_of(shown, name)));
@@ -138,9 +160,13 @@ pub fn render_csv(answer: &QueryMetricsResponse, group_by: &[String]) -> anyhow:
     header.extend(fixed);
     header.extend(percentiles.iter().chain(&shares).map(String::as_str));
     header.extend(["clock", "variant", "provisional", "deadline"]);
+    header.extend(["row", "earlier_start", "earlier_end", "earlier_count", "earlier_value"]);
     writer.write_record(&header)?;
-    for row in &answer.rows {
-        for value in &row.values {
+    let rows = answer.rows.iter().map(|row| (row, RowKind::of(row)));
+    let group_totals = answer.group_totals.iter().map(|row| (row, RowKind::GroupTotal));
+    let totals = answer.total.iter().map(|row| (row, RowKind::Total));
+    for (row, kind) in rows.chain(group_totals).chain(totals) {
+        for (index, value) in row.values.iter().enumerate() {
             let mut cells: Vec<String> =
                 row.group.iter().map(|group| group.value.clone().unwrap_or_default()).collect();
             let word = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_ascii_lowercase();
@@ -157,10 +183,45 @@ pub fn render_csv(answer: &QueryMetricsResponse, group_by: &[String]) -> anyhow:
             cells.extend(shares.iter().map(|name| exact(share(name).map(|share| share.share))));
             cells.extend([exact(clock.map(|clock| word(clock.as_str_name(), "CLOCK_"))), value.variant.clone()]);
             cells.extend([value.provisional.to_string(), instant(value.deadline.as_ref())]);
+            let earlier = row.earlier.as_ref();
+            let figure = earlier.and_then(|earlier| earlier.values.get(index));
+            cells.push(kind.name().to_owned());
+            cells.push(instant(earlier.and_then(|earlier| earlier.interval_start.as_ref())));
+            cells.push(instant(earlier.and_then(|earlier| earlier.interval_end.as_ref())));
+            cells.push(exact(figure.map(|figure| figure.count)));
+            cells.push(exact(figure.and_then(|figure| figure.value)));
             writer.write_record(&cells)?;
         }
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowKind {
+    /// A group in an interval.
+    Row,
+    /// All other groups in an interval.
+    Others,
+    /// A group over all intervals.
+    GroupTotal,
+    /// Everything.
+    Total,
+}
+
+impl RowKind {
+    fn of(row: &MetricRow) -> Self {
+        if row.others { Self::Others } else { Self::Row }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Row => "row",
+            Self::Others => "others",
+            Self::GroupTotal => "group_total",
+            Self::Total => "total",
+        }
+    }
 }
 
 fn names(figures: &[Figure]) -> Vec<String> {
@@ -244,12 +305,13 @@ mod tests {
             interval_start: Some(prost_types::Timestamp { seconds, nanos: 0 }),
             interval_end: Some(prost_types::Timestamp { seconds: seconds + 86_400, nanos: 0 }),
             values,
+            ..Default::default()
         };
         let empty = vec![value("first_response_time", Unit::Milliseconds), value("resolution_rate", Unit::Ratio)];
         QueryMetricsResponse {
             rows: vec![row(Some("email"), 1_456_801_200, vec![waits, rate]), row(None, 1_456_887_600, empty)],
-            freshness: None,
             total_rows: 5,
+            ..Default::default()
         }
     }
 
@@ -339,9 +401,9 @@ mod tests {
         assert_eq!((cell(1, "numerator"), cell(1, "denominator")), ("12083".into(), "24918".into()));
         assert_eq!((cell(2, "count"), cell(2, "value"), cell(2, "p50")), ("0".into(), String::new(), String::new()));
 
-        let of_last_columns = |row: usize| rows[row].iter().skip(header.len() - 4).collect::<Vec<_>>();
-        assert_eq!(of_last_columns(0), ["business", "", "false", ""]);
-        assert_eq!(of_last_columns(1), ["", "of_offered", "true", "1970-01-01T00:00:00.5Z"]);
+        let of_last_columns = |row: usize| rows[row].iter().skip(header.len() - 9).collect::<Vec<_>>();
+        assert_eq!(of_last_columns(0), ["business", "", "false", "", "row", "", "", "", ""]);
+        assert_eq!(of_last_columns(1), ["", "of_offered", "true", "1970-01-01T00:00:00.5Z", "row", "", "", "", ""]);
 
         let json: serde_json::Value = serde_json::from_str(&render_json(&answer).unwrap()).unwrap();
         assert_eq!(json["rows"][0]["values"][0]["clock"], "CLOCK_BUSINESS");

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use deskpulse_core::dimension::Dimension;
 use deskpulse_core::filter::{Filter, FilterError};
+use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::v1::{
@@ -80,6 +81,9 @@ fn specified<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T, Fault> {
 
 /// A tenant's id.
 pub(super) fn tenant(field: &str, id: &str) -> Result<(), Fault> {
+    if id == ALL_TENANTS {
+        return invalid(field, format!("{field} is -, which stands for all tenants in questions: name one"));
+    }
     text(field, id, ID)
 }
 
