@@ -11,6 +11,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use deskpulse_cli::conversations::ConversationsArgs;
 use deskpulse_cli::import::ImportArgs;
 use deskpulse_cli::query::QueryArgs;
 use tracing_subscriber::filter::Targets;
@@ -37,6 +38,7 @@ Examples:
   deskpulse serve --data-dir ./data
   deskpulse import events.jsonl.gz --tenant acme
   deskpulse query first_response_time:p50,p90 --tenant acme --group-by channel --from -7d
+  deskpulse conversations first_response_time --tenant acme --from -1d --limit 20
   deskpulse metrics
   deskpulse check --data-dir ./data
   deskpulse export --data-dir ./data events.jsonl.zst
@@ -57,6 +59,8 @@ enum Command {
     Import(ImportArgs),
     /// Ask a server for metrics.
     Query(QueryArgs),
+    /// List the conversations behind a metric.
+    Conversations(ConversationsArgs),
     /// List the metrics there are.
     Metrics(metrics::MetricsArgs),
     /// Look a data folder over while no server has it open, and put a damaged log in order.
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::demo(args).await?,
             Command::Import(args) => deskpulse_cli::import::import(args).await.map(drop)?,
             Command::Query(args) => deskpulse_cli::query::query(args).await?,
+            Command::Conversations(args) => deskpulse_cli::conversations::conversations(args).await?,
             Command::Metrics(args) => metrics::metrics(&args)?,
             Command::Check(args) => return check::check(&args),
             Command::Export(args) => export::export(&args)?,

@@ -16,6 +16,8 @@ mod bad_input;
 mod cli;
 #[path = "suite/config.rs"]
 mod config;
+#[path = "suite/conversations.rs"]
+mod conversations;
 #[path = "suite/faults.rs"]
 mod faults;
 #[path = "suite/following.rs"]

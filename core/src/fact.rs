@@ -8,7 +8,7 @@ use crate::rules::Rules;
 use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 use crate::time::Timestamp;
 
-pub use measure::Measure;
+pub use measure::{Measure, ValueKind};
 
 /// At which end of what is measured a fact counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

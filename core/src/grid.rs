@@ -767,6 +767,12 @@ impl View {
         &self.effort
     }
 
+    /// The number of the partition.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        self.grid.partition
+    }
+
     /// Every tenant with any facts, in no order.
     pub fn tenants(&self) -> impl Iterator<Item = Symbol> {
         self.visible.tenants.keys().copied()

@@ -499,6 +499,19 @@ impl DimensionValues {
         }
     }
 
+    /// All but the tags, each with the name of its dimension.
+    #[must_use]
+    pub fn named(&self, names: &Names) -> Vec<(String, String)> {
+        let text = |symbol: Symbol| names.text(symbol).to_owned();
+        let standard = Dimension::STANDARD.iter();
+        let standard = standard.filter_map(|it| Some((it.name().to_owned(), text(self.get(it)?))));
+        let custom = self.sparse.iter().filter_map(|(dimension, value)| match dimension {
+            Sparse::Custom(attribute) => Some((format!("attributes.{}", names.text(*attribute)), text(*value))),
+            Sparse::Standard(_) => None,
+        });
+        standard.chain(custom).collect()
+    }
+
     /// Whether they pass a filter.
     #[must_use]
     pub fn pass(&self, filter: &Filter, names: &Names) -> bool {

@@ -2,6 +2,7 @@
 
 mod gathered;
 mod groups;
+mod listed;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,6 +24,7 @@ use crate::time::Timestamp;
 pub use gathered::Gathered;
 use gathered::followed_by;
 use groups::{Groups, TableNumber};
+pub use listed::{List, Listed, Listing, Place, list};
 
 /// The most groups × buckets an answer may have.
 pub const MAX_ROWS: usize = 100_000;
@@ -271,14 +273,20 @@ pub fn collect(
         if collector.partials.too_many {
             return Err(TooManyRows.into());
         }
-        if view.effort().is_called_off() {
-            return Err(NotCollected::CalledOff);
-        }
-        if view.effort().is_spent() {
-            return Err(NotCollected::TooMuchToRead);
-        }
+        view.check()?;
     }
     Ok(rows.list.into_iter().map(|((group, bucket), partials)| ((groups.named(group), bucket), partials)).collect())
+}
+
+impl View {
+    /// Whether all that was asked for has been read.
+    fn check(&self) -> Result<(), NotCollected> {
+        match self.effort() {
+            effort if effort.is_called_off() => Err(NotCollected::CalledOff),
+            effort if effort.is_spent() => Err(NotCollected::TooMuchToRead),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn has_business_hours(view: &View, tenant: Symbol) -> Result<bool, Unreadable> {
@@ -315,6 +323,19 @@ impl Collector<'_, '_> {
                 let Some(bucket) = cut.bucket_of(fact.at_ms) else { return };
                 for group in self.groups.of(self.table, fact.series) {
                     see(&mut self.partials, *group, bucket, &fact);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sees every fact that passes the filters and stands, once, with what it measures.
+    fn each_measure(&mut self, mut see: impl FnMut(Measure, &StoredFact)) -> Result<(), Unreadable> {
+        let keys: Vec<ColumnKey> = self.keys().collect();
+        for key in keys {
+            self.view.standing(self.tenant, key, self.plan.cut.range(), |fact| {
+                if !self.groups.of(self.table, fact.series).is_empty() {
+                    see(key.measure, &fact);
                 }
             })?;
         }

@@ -231,6 +231,21 @@ measures! {
     Skewed = "skewed",
 }
 
+/// What the value of a fact says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Nothing that is shown to anybody.
+    Nothing,
+    /// A score, a number or an amount.
+    Number,
+    /// How long something took, in milliseconds.
+    Duration,
+    /// When something began, in milliseconds since 1970.
+    Start,
+    /// When something is due, in milliseconds since 1970.
+    Deadline,
+}
+
 impl Measure {
     /// Whether it is also counted at the start of what it measures.
     #[must_use]
@@ -297,6 +312,138 @@ impl Measure {
                 | Self::CrossSellAccepted
                 | Self::UpSellOffered
                 | Self::UpSellAccepted
+        )
+    }
+
+    /// What the values of its facts say.
+    #[must_use]
+    pub const fn value_kind(self) -> ValueKind {
+        match self {
+            Self::FirstResponse
+            | Self::HandoffResponse
+            | Self::AgentFirstResponse
+            | Self::NextReply
+            | Self::Assignment
+            | Self::BotResponse
+            | Self::WaitAnswered
+            | Self::FirstResolution
+            | Self::FullResolution
+            | Self::Resolution
+            | Self::NetResolution
+            | Self::HumanResolution
+            | Self::RequesterWait
+            | Self::AnsweredWait
+            | Self::AbandonedWait
+            | Self::OtherWait
+            | Self::Talk
+            | Self::Hold
+            | Self::Wrapup
+            | Self::Handle
+            | Self::SlaOverrun => ValueKind::Duration,
+            Self::WaitOpen | Self::Unanswered | Self::Backlog | Self::InQueue => ValueKind::Start,
+            Self::SlaAtRisk => ValueKind::Deadline,
+            Self::SentimentScored
+            | Self::ResolvedReplies
+            | Self::CsatScore
+            | Self::CsatGood
+            | Self::NpsRating
+            | Self::CesScore
+            | Self::CesEasy
+            | Self::EngagementScore
+            | Self::EnpsRating
+            | Self::ReviewGood
+            | Self::FeedbackBad
+            | Self::Cost
+            | Self::AgentSlots => ValueKind::Number,
+            Self::Opened
+            | Self::MessageReceived
+            | Self::MessageSent
+            | Self::BotMessage
+            | Self::AutomatedMessage
+            | Self::PrivateNote
+            | Self::Tagged
+            | Self::WaitStarted
+            | Self::ResolvedNow
+            | Self::FirstContact
+            | Self::Contact
+            | Self::CustomerContact
+            | Self::CustomerServed
+            | Self::Reopened
+            | Self::ResolutionUndone
+            | Self::Transferred
+            | Self::BotTookPart
+            | Self::HandedOver
+            | Self::Contained
+            | Self::Offered
+            | Self::LegConnected
+            | Self::Handling
+            | Self::NonResponse
+            | Self::Callback
+            | Self::Voicemail
+            | Self::Overflow
+            | Self::SlaMet
+            | Self::SlaBreached
+            | Self::SurveySent
+            | Self::SurveyResponded
+            | Self::TaskAssigned
+            | Self::TaskCompleted
+            | Self::SessionKnown
+            | Self::SessionResolved
+            | Self::Activated
+            | Self::Customers
+            | Self::Churned
+            | Self::RenewalDue
+            | Self::Renewed
+            | Self::FeatureUsed
+            | Self::Ordered
+            | Self::CrossSellOffered
+            | Self::CrossSellAccepted
+            | Self::UpSellOffered
+            | Self::UpSellAccepted
+            | Self::AgentAvailable
+            | Self::AgentHandling
+            | Self::AgentAway
+            | Self::AgentOffline
+            | Self::Scheduled
+            | Self::Adherent
+            | Self::Paid
+            | Self::PaidWorking
+            | Self::Productive
+            | Self::Headcount
+            | Self::Left
+            | Self::Credit
+            | Self::BusinessHours
+            | Self::ConflictingId
+            | Self::Skewed => ValueKind::Nothing,
+        }
+    }
+
+    /// Whether all its facts are about a conversation, or about what may name one (a survey, a review, a customer's order).
+    #[must_use]
+    pub const fn is_about_conversations(self) -> bool {
+        !matches!(
+            self,
+            Self::TaskAssigned
+                | Self::TaskCompleted
+                | Self::SessionKnown
+                | Self::SessionResolved
+                | Self::Customers
+                | Self::Cost
+                | Self::AgentAvailable
+                | Self::AgentHandling
+                | Self::AgentAway
+                | Self::AgentOffline
+                | Self::AgentSlots
+                | Self::Scheduled
+                | Self::Adherent
+                | Self::Paid
+                | Self::PaidWorking
+                | Self::Productive
+                | Self::Headcount
+                | Self::Left
+                | Self::BusinessHours
+                | Self::ConflictingId
+                | Self::Skewed
         )
     }
 

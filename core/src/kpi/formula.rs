@@ -328,6 +328,38 @@ impl Formula {
         }
     }
 
+    /// The facts behind it: of a ratio those above the line. None where it adds up time or steps, which are nobody's in particular.
+    #[must_use]
+    pub fn behind(self, options: &Options) -> Vec<Part> {
+        let counted = |part: &Part| {
+            let adds_up = matches!(part.reduction, Reduction::Time | Reduction::LevelChange | Reduction::LevelAtStart);
+            !adds_up
+        };
+        let without_bounds = |part| Part { at_most: Vec::new(), ..part };
+        let mut parts: Vec<Part> = match self {
+            Self::Ratio { above, .. } => {
+                above.iter().filter(|(sign, _)| *sign > 0).map(|(_, term)| term.part(options)).collect()
+            }
+            Self::Answered { .. } => self.parts(options).into_iter().skip(1).take(1).collect(),
+            Self::PerMeanLevel { .. } => self.parts(options).into_iter().take(1).collect(),
+            Self::Distribution(_) | Self::Ages(_) | Self::Oldest(_) => {
+                self.parts(options).into_iter().map(without_bounds).collect()
+            }
+            Self::Count(_)
+            | Self::CountShort(_)
+            | Self::Mean(_)
+            | Self::SumInCurrency(_)
+            | Self::Distinct(_)
+            | Self::DistinctValues(_)
+            | Self::Change(_)
+            | Self::Level(_)
+            | Self::Next(_)
+            | Self::Time(_) => self.parts(options),
+        };
+        parts.retain(counted);
+        parts
+    }
+
     /// The figure, from the partial figures of its parts.
     #[must_use]
     pub fn evaluate(self, options: &Options, partials: &[Partial], extent: Extent) -> Figure {

@@ -123,7 +123,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The dimension values a series means: its own, over those of the conversation it is credited to.
-    fn values(&self, series: SeriesId) -> Option<Cow<'a, DimensionValues>> {
+    pub(super) fn values(&self, series: SeriesId) -> Option<Cow<'a, DimensionValues>> {
         let own = self.names.values(series)?;
         let credited = own.credit().and_then(|key| self.gathered.credits.get(&key.get()));
         Some(match credited.and_then(|series| self.names.values(*series)) {

@@ -1636,61 +1636,96 @@ pub struct MetricVariant {
     pub formula: ::prost::alloc::string::String,
 }
 /// Asks for conversations.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListConversationsRequest {
     /// The tenant. Required.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// The metric whose conversations are wanted.
-    #[prost(string, tag = "2")]
-    pub metric: ::prost::alloc::string::String,
+    /// The metric whose conversations are wanted. Without percentiles, `at_most` and histogram.
+    #[prost(message, optional, tag = "9")]
+    pub metric: ::core::option::Option<MetricSelection>,
     /// A filter, as in `QueryMetrics`.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
-    /// Start of the time asked about, inclusive.
+    /// Start of the time asked about, inclusive. Absent: the beginning of all time.
     #[prost(message, optional, tag = "4")]
     pub start_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// End of the time asked about, exclusive.
+    /// End of the time asked about, exclusive. Absent: now. What is open or at risk is so as of this instant.
     #[prost(message, optional, tag = "5")]
     pub end_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// The order; `-value` when empty: the slowest first.
+    /// `value` or `time`, with ` desc` after it (or `-` before it) for the greatest first. Empty: `value desc`, the slowest or oldest
+    /// first; for `sla_at_risk` `value`, the least time left first; `time desc` where there are no values. Ties by the other of the two.
     #[prost(string, tag = "6")]
     pub order_by: ::prost::alloc::string::String,
     /// The most to return; 50 when zero, 1,000 at most.
     #[prost(int32, tag = "7")]
     pub page_size: i32,
-    /// Where to go on, from an earlier answer.
+    /// Where to go on: `next_page_token` of the page before, every other field but `page_size` being the same. All pages are of one moment of the
+    /// data; a token is good for a minute.
     #[prost(string, tag = "8")]
     pub page_token: ::prost::alloc::string::String,
+    /// The time basis; unspecified takes the metric's own.
+    #[prost(enumeration = "Basis", tag = "10")]
+    pub basis: i32,
+    /// The clock of durations.
+    #[prost(enumeration = "Clock", tag = "11")]
+    pub clock: i32,
 }
 /// Conversations.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListConversationsResponse {
-    /// The conversations.
+    /// The conversations, one entry for each time that one was counted; for distinct counts one for each conversation.
     #[prost(message, repeated, tag = "1")]
     pub conversations: ::prost::alloc::vec::Vec<ConversationFigure>,
     /// Where to go on; empty at the end.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// How many there are on all pages.
+    #[prost(uint64, tag = "3")]
+    pub total_size: u64,
+    /// The unit of `value`.
+    #[prost(enumeration = "Unit", tag = "4")]
+    pub unit: i32,
+    /// The basis they were counted on.
+    #[prost(enumeration = "Basis", tag = "5")]
+    pub basis: i32,
+    /// The clock of durations; unspecified where the metric has none.
+    #[prost(enumeration = "Clock", tag = "6")]
+    pub clock: i32,
+    /// Which events are counted.
+    #[prost(message, optional, tag = "7")]
+    pub freshness: ::core::option::Option<Freshness>,
 }
 /// A conversation and its figure.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConversationFigure {
-    /// The conversation's id.
+    /// The conversation's id; empty where a survey, review or order names none.
     #[prost(string, tag = "1")]
     pub conversation: ::prost::alloc::string::String,
-    /// When the thing measured happened.
+    /// When the thing measured was counted; for what is open or at risk, as of when.
     #[prost(message, optional, tag = "2")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
-    /// The figure.
-    #[prost(sint64, tag = "3")]
-    pub value: i64,
-    /// Its dimensions then, by name.
+    /// The figure: a duration, a score, the age of what is open, the time left of what is at risk. Absent where being counted is all there is to say.
+    #[prost(sint64, optional, tag = "3")]
+    pub value: ::core::option::Option<i64>,
+    /// Its dimensions then, by name, as in `group_by`, but for the tags.
     #[prost(map = "string, string", tag = "4")]
     pub dimensions: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Its tags then.
+    #[prost(string, repeated, tag = "5")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Who the figure is about, where that is not the conversation: the survey, the review, the customer.
+    #[prost(string, tag = "6")]
+    pub subject: ::prost::alloc::string::String,
+    /// When what was measured began; absent where that is not known, as on the business clock.
+    #[prost(message, optional, tag = "7")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// For `sla_at_risk`: the deadline.
+    #[prost(message, optional, tag = "8")]
+    pub deadline: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Asks for alerts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2036,7 +2071,12 @@ pub mod query_service_client {
                 .insert(GrpcMethod::new("deskpulse.v1.QueryService", "ListMetrics"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the conversations behind a figure. UNIMPLEMENTED in this version.
+        /// Lists the conversations behind a figure: each time it was counted, with its value, times and dimensions. The slowest
+        /// (`first_response_time`), breached (`sla_breaches`), at risk (`sla_at_risk`), open longest (`backlog_age`), unanswered
+        /// (`unanswered_conversations`), resolved in an interval (`resolutions`); of a ratio those above the line.
+        ///
+        /// INVALID_ARGUMENT with BadRequest as for `QueryMetrics`, and where nobody is behind the metric (time added up) or no
+        /// conversations are (agents, tasks). FAILED_PRECONDITION: the page token is too old.
         pub async fn list_conversations(
             &mut self,
             request: impl tonic::IntoRequest<super::ListConversationsRequest>,
@@ -2137,7 +2177,12 @@ pub mod query_service_server {
             tonic::Response<super::ListMetricsResponse>,
             tonic::Status,
         >;
-        /// Lists the conversations behind a figure. UNIMPLEMENTED in this version.
+        /// Lists the conversations behind a figure: each time it was counted, with its value, times and dimensions. The slowest
+        /// (`first_response_time`), breached (`sla_breaches`), at risk (`sla_at_risk`), open longest (`backlog_age`), unanswered
+        /// (`unanswered_conversations`), resolved in an interval (`resolutions`); of a ratio those above the line.
+        ///
+        /// INVALID_ARGUMENT with BadRequest as for `QueryMetrics`, and where nobody is behind the metric (time added up) or no
+        /// conversations are (agents, tasks). FAILED_PRECONDITION: the page token is too old.
         async fn list_conversations(
             &self,
             request: tonic::Request<super::ListConversationsRequest>,
@@ -4270,6 +4315,100 @@ pub struct PartialRow {
     #[prost(message, repeated, tag = "3")]
     pub partials: ::prost::alloc::vec::Vec<Partial>,
 }
+/// Asks what a plan counts, one by one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSubjectsRequest {
+    /// The tenant.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The plan; it groups by nothing.
+    #[prost(message, optional, tag = "2")]
+    pub plan: ::core::option::Option<CollectPlan>,
+    /// Whether the instant comes first in the order, not the value.
+    #[prost(bool, tag = "3")]
+    pub by_time: bool,
+    /// Whether the greatest come first.
+    #[prost(bool, tag = "4")]
+    pub descending: bool,
+    /// What comes at or before this place was listed already; absent on the first page.
+    #[prost(message, optional, tag = "5")]
+    pub after: ::core::option::Option<ListPlace>,
+    /// The most to list, 1 to 1,000.
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
+    /// The number of a moment that was pinned; 0: the data as of now. The moment of a list that goes on is pinned.
+    #[prost(uint64, tag = "7")]
+    pub moment: u64,
+}
+/// Where something stands in a list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPlace {
+    /// What it is sorted by first.
+    #[prost(sint64, tag = "1")]
+    pub first: i64,
+    /// What it is sorted by then.
+    #[prost(sint64, tag = "2")]
+    pub second: i64,
+    /// The partition.
+    #[prost(uint32, tag = "3")]
+    pub partition: u32,
+    /// The number of its subject there.
+    #[prost(uint32, tag = "4")]
+    pub subject: u32,
+}
+/// A part of a list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSubjectsResponse {
+    /// What was counted, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub figures: ::prost::alloc::vec::Vec<SubjectFigure>,
+    /// How much there is in all.
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+    /// The number of the moment, where it is pinned.
+    #[prost(uint64, tag = "3")]
+    pub moment: u64,
+    /// How far each partition was counted.
+    #[prost(message, repeated, tag = "4")]
+    pub positions: ::prost::alloc::vec::Vec<PartitionPosition>,
+    /// When the log was asked for its head, in milliseconds since 1970: everything acknowledged before is counted.
+    #[prost(sint64, tag = "5")]
+    pub asked_at_ms: i64,
+}
+/// Something that was counted.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SubjectFigure {
+    /// Where it stands in the list.
+    #[prost(message, optional, tag = "1")]
+    pub place: ::core::option::Option<ListPlace>,
+    /// Whom it is about.
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+    /// The conversation it is about; empty where it is about none.
+    #[prost(string, tag = "3")]
+    pub conversation: ::prost::alloc::string::String,
+    /// The instant it counts at, in milliseconds since 1970.
+    #[prost(sint64, tag = "4")]
+    pub at_ms: i64,
+    /// Its value, where it has one.
+    #[prost(sint64, optional, tag = "5")]
+    pub value: ::core::option::Option<i64>,
+    /// When what it measures began, in milliseconds since 1970, where that is known.
+    #[prost(sint64, optional, tag = "6")]
+    pub start_ms: ::core::option::Option<i64>,
+    /// When it is due, in milliseconds since 1970, where it is.
+    #[prost(sint64, optional, tag = "7")]
+    pub deadline_ms: ::core::option::Option<i64>,
+    /// The values of its dimensions.
+    #[prost(map = "string, string", tag = "8")]
+    pub dimensions: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Its tags.
+    #[prost(string, repeated, tag = "9")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// A partial figure: merge by adding counts, sums and buckets, and by taking the least and greatest.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Partial {
@@ -4516,6 +4655,33 @@ pub mod aggregation_service_client {
                 .insert(GrpcMethod::new("deskpulse.v1.AggregationService", "Collect"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lists what a plan counts one by one, the first of it in some order. Waits as Collect does.
+        pub async fn list_subjects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSubjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSubjectsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/deskpulse.v1.AggregationService/ListSubjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("deskpulse.v1.AggregationService", "ListSubjects"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Collects again whenever the figures asked for may have changed, coalesced to a minimum interval.
         /// UNIMPLEMENTED in this version.
         pub async fn watch(
@@ -4616,6 +4782,14 @@ pub mod aggregation_service_server {
             &self,
             request: tonic::Request<super::CollectRequest>,
         ) -> std::result::Result<tonic::Response<super::CollectResponse>, tonic::Status>;
+        /// Lists what a plan counts one by one, the first of it in some order. Waits as Collect does.
+        async fn list_subjects(
+            &self,
+            request: tonic::Request<super::ListSubjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSubjectsResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Watch method.
         type WatchStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchResponse, tonic::Status>,
@@ -4753,6 +4927,52 @@ pub mod aggregation_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CollectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/deskpulse.v1.AggregationService/ListSubjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSubjectsSvc<T: AggregationService>(pub Arc<T>);
+                    impl<
+                        T: AggregationService,
+                    > tonic::server::UnaryService<super::ListSubjectsRequest>
+                    for ListSubjectsSvc<T> {
+                        type Response = super::ListSubjectsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSubjectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AggregationService>::list_subjects(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSubjectsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -11,8 +11,8 @@ use deskpulse_core::grid::{Effort, View};
 use deskpulse_core::interval::Cut;
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::snapshot::{
-    Gathered, Group, MAX_READ, MAX_ROWS, NotCollected, Only, Part, Partial, Plan, Reduction, Rows, TooManyRows,
-    collect, merge,
+    Gathered, Group, List, Listed, Listing, MAX_READ, MAX_ROWS, NotCollected, Only, Part, Partial, Place, Plan,
+    Reduction, Rows, TooManyRows, collect, list, merge,
 };
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
@@ -22,8 +22,9 @@ use deskpulse_edge::upstream::answered;
 use deskpulse_proto::v1::aggregation_service_server::{AggregationService, AggregationServiceServer};
 use deskpulse_proto::v1::{
     self, AppendConfigRequest, CollectPlan, CollectRequest, CollectResponse, CollectedPlan, ConfigureRequest,
-    ConfigureResponse, DescribeLogRequest, DescribeLogResponse, GroupValue, PartialRow, PartitionPosition,
-    ReadConfigRequest, ReadConfigResponse, WatchRequest, WatchResponse,
+    ConfigureResponse, DescribeLogRequest, DescribeLogResponse, GroupValue, ListPlace, ListSubjectsRequest,
+    ListSubjectsResponse, PartialRow, PartitionPosition, ReadConfigRequest, ReadConfigResponse, SubjectFigure,
+    WatchRequest, WatchResponse,
 };
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -165,6 +166,46 @@ impl AggregationApi {
         Ok(collected)
     }
 
+    /// The first facts of a list, and one more where there are more.
+    async fn list(&self, moment: &Moment, tenant: &str, listing: Listing) -> Result<List, Fault> {
+        let effort = Arc::new(Effort::of(MAX_READ));
+        let _called_off = CalledOff(Arc::clone(&effort));
+        let Some(tenant) = self.aggregation.names.find_symbol(tenant) else { return Ok(List::default()) };
+        let views: Arc<[View]> = moment.views.iter().map(|view| view.within(&effort)).collect();
+        let listing = Arc::new(Listing { most: listing.most + 1, ..listing });
+        let gathered = {
+            let (views, listing) = (Arc::clone(&views), Arc::clone(&listing));
+            on_a_thread(move || Gathered::gather(views.iter(), tenant, &listing.plan)).await?
+        };
+        let gathered = Arc::new(gathered.map_err(|error| not_collected(&error.into()))?);
+        let of_partition = |number: usize| {
+            let names = Arc::clone(&self.aggregation.names);
+            let (views, listing, gathered) = (Arc::clone(&views), Arc::clone(&listing), Arc::clone(&gathered));
+            tokio::task::spawn_blocking(move || match views.get(number) {
+                Some(view) => list(view, &views, &names, tenant, &listing, &gathered),
+                None => Ok(List::default()),
+            })
+        };
+        let tasks: Vec<_> = (0..views.len()).map(of_partition).collect();
+        let mut all = List::default();
+        for task in tasks {
+            let list = task.await.map_err(|error| not_finished(&error))?.map_err(|error| not_collected(&error))?;
+            all.facts.extend(list.facts);
+            all.total += list.total;
+        }
+        all.facts.sort_unstable_by_key(|fact| fact.place);
+        all.facts.truncate(listing.most);
+        Ok(all)
+    }
+
+    /// A moment that was pinned, or the present, which has no number.
+    async fn moment(&self, number: u64) -> Result<(u64, Arc<Moment>), Fault> {
+        match number {
+            0 => Ok((0, Arc::new(self.present().await?))),
+            number => Ok((number, self.pinned.get(number)?)),
+        }
+    }
+
     /// The partitions as they are now: everything acknowledged before is counted.
     async fn present(&self) -> Result<Moment, Fault> {
         let asked_at = now();
@@ -205,6 +246,8 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     tokio::task::spawn_blocking(work).await.map_err(|error| not_finished(&error))
 }
 
+/// The most facts listed at once.
+const LISTED: usize = 1_000;
 /// The most plans of a request.
 const PLANS: usize = 16;
 
@@ -245,10 +288,7 @@ impl AggregationService for AggregationApi {
             let message = format!("a request has 1 to {PLANS} plans, this one {}", plans.len());
             return Err(Fault::in_field(Reason::FieldInvalid, "plans", message).into());
         }
-        let (number, moment) = match request.moment {
-            0 => (0, Arc::new(self.present().await?)),
-            number => (number, self.pinned.get(number)?),
-        };
+        let (number, moment) = self.moment(request.moment).await?;
         let collected = self.collect_all(&moment, &request.tenant, plans).await?;
         let rows = collected.iter().map(Rows::len).max().unwrap_or(0);
         let number = match (request.pin_from_rows, number) {
@@ -266,6 +306,45 @@ impl AggregationService for AggregationApi {
             positions: moment.positions.clone(),
             plans: plans.collect(),
             moment: number,
+            asked_at_ms: moment.asked_at.millis(),
+        }))
+    }
+
+    async fn list_subjects(
+        &self,
+        request: Request<ListSubjectsRequest>,
+    ) -> Result<Response<ListSubjectsResponse>, Status> {
+        let request = request.into_inner();
+        let Some(plan) = request.plan.as_ref().map(plan).transpose()? else {
+            return Err(Fault::in_field(Reason::FieldRequired, "plan", "plan is required").into());
+        };
+        let most = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        if !(1..=LISTED).contains(&most) {
+            let message = format!("limit is {most}, it must be from 1 to {LISTED}");
+            return Err(Fault::in_field(Reason::FieldInvalid, "limit", message).into());
+        }
+        let after = request.after.map(|at| Place {
+            first: at.first,
+            second: at.second,
+            partition: at.partition,
+            subject: at.subject,
+        });
+        let (by_time, descending) = (request.by_time, request.descending);
+        let listing = Listing { plan, by_time, descending, after, most };
+        let (number, moment) = self.moment(request.moment).await?;
+        let mut list = self.list(&moment, &request.tenant, listing).await?;
+        let is_more = list.facts.len() > most;
+        list.facts.truncate(most);
+        let number = match number {
+            0 if is_more => self.pinned.pin(Arc::clone(&moment)),
+            pinned if is_more => pinned,
+            pinned => self.pinned.let_go(pinned),
+        };
+        Ok(Response::new(ListSubjectsResponse {
+            figures: list.facts.into_iter().map(listed).collect(),
+            total: list.total,
+            moment: number,
+            positions: moment.positions.clone(),
             asked_at_ms: moment.asked_at.millis(),
         }))
     }
@@ -354,6 +433,21 @@ fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
         at_most: part.at_most.clone(),
         filter: filter("parts.filter", &part.filter)?,
     })
+}
+
+fn listed(fact: Listed) -> SubjectFigure {
+    let Place { first, second, partition, subject } = fact.place;
+    SubjectFigure {
+        place: Some(ListPlace { first, second, partition, subject }),
+        subject: fact.subject.to_string(),
+        conversation: fact.conversation.as_deref().unwrap_or_default().to_owned(),
+        at_ms: fact.at_ms,
+        value: fact.value,
+        start_ms: fact.start_ms,
+        deadline_ms: fact.deadline_ms,
+        dimensions: fact.dimensions.into_iter().collect(),
+        tags: fact.tags,
+    }
 }
 
 /// A partial figure as it travels.

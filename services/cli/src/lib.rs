@@ -2,6 +2,7 @@
 //!
 //! Everything here talks to Deskpulse through its public gRPC contract only, as any other client would.
 
+pub mod conversations;
 pub mod export;
 pub mod failure;
 pub mod generate;

@@ -376,7 +376,8 @@ fn histogram(distribution: &Distribution) -> Vec<u8> {
     bytes
 }
 
-fn clock(asked: &Asked) -> v1::Clock {
+/// The clock an answer is on.
+pub(crate) fn clock(asked: &Asked) -> v1::Clock {
     match asked.options.clock {
         _ if !asked.metric.has_business_clock() => v1::Clock::Unspecified,
         Clock::Calendar => v1::Clock::Calendar,
@@ -396,7 +397,7 @@ pub(crate) fn unit(unit: Unit) -> v1::Unit {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "less than 1,000 milliseconds are less than 10^9 nanoseconds")]
-fn timestamp(ms: i64) -> prost_types::Timestamp {
+pub(crate) fn timestamp(ms: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: ms.div_euclid(1_000), nanos: ms.rem_euclid(1_000) as i32 * 1_000_000 }
 }
 

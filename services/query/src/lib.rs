@@ -4,8 +4,10 @@
 
 mod answer;
 mod config_service;
+mod conversations;
 mod query_service;
 mod question;
+mod token;
 
 pub use config_service::ConfigApi;
 pub use query_service::QueryApi;

@@ -21,6 +21,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use crate::answer::{answer, top, unit};
+use crate::conversations::Wanted;
 use crate::question::{Page, Question, Sheets};
 
 /// How long aggregation may take, catching up with the log included.
@@ -149,9 +150,12 @@ impl QueryService for QueryApi {
 
     async fn list_conversations(
         &self,
-        _request: Request<ListConversationsRequest>,
+        request: Request<ListConversationsRequest>,
     ) -> Result<Response<ListConversationsResponse>, Status> {
-        not_implemented("ListConversations")
+        let wanted = Wanted::parse(request.into_inner(), now())?;
+        let mut aggregation = self.aggregation.clone();
+        let listed = from_aggregation(aggregation.list_subjects(wanted.to_list.clone())).await?;
+        Ok(Response::new(wanted.answer(listed)))
     }
 
     type WatchAlertsStream = ReceiverStream<Result<WatchAlertsResponse, Status>>;

@@ -15,7 +15,8 @@ use deskpulse_proto::v1::{self, CollectPlan, GroupKey, GroupSelection, QueryMetr
 use jiff::tz::TimeZone;
 
 pub(crate) use asked::Asked;
-use asked::{check_currency, collect_part};
+use asked::check_currency;
+pub(crate) use asked::collect_part;
 pub(crate) use order::{Key as OrderKey, Order, What};
 pub(crate) use page::{After, Page};
 
@@ -85,18 +86,7 @@ impl Question {
     /// Checks a question; `now` is when it arrived, or when its first page was asked for.
     pub(crate) fn parse(request: QueryMetricsRequest, page: Page, now: Timestamp) -> Result<Self, Fault> {
         check_tenant(&request.tenant)?;
-        known_enum::<v1::Basis>("basis", request.basis)?;
-        known_enum::<v1::Clock>("clock", request.clock)?;
-        let basis = match request.basis() {
-            v1::Basis::Unspecified => None,
-            v1::Basis::Event => Some(Basis::Event),
-            v1::Basis::Cohort => Some(Basis::Cohort),
-            v1::Basis::AsOf => Some(Basis::AsOf),
-        };
-        let clock = match request.clock() {
-            v1::Clock::Unspecified | v1::Clock::Calendar => Clock::Calendar,
-            v1::Clock::Business => Clock::Business,
-        };
+        let (basis, clock) = basis_and_clock(request.basis, request.clock)?;
         check_count("metrics", request.metrics.len(), METRICS)?;
         if request.metrics.is_empty() {
             return Err(Fault::in_field(Reason::FieldRequired, "metrics", "metrics is required: name at least one"));
@@ -105,13 +95,7 @@ impl Question {
             .zip(&request.metrics)
             .map(|(index, selection)| Asked::parse(&format!("metrics[{index}]"), selection, basis, clock, now))
             .collect::<Result<Vec<_>, _>>()?;
-        Filter::parse(&request.filter).map_err(|error| {
-            let reason = match &error {
-                FilterError::UnknownDimension { .. } => Reason::UnknownDimension,
-                _ => Reason::MalformedFilter,
-            };
-            Fault::in_field(reason, "filter", error.to_string())
-        })?;
+        check_filter(&request.filter)?;
         let group_by = group_by(&request.group_by)?;
         let time_parts: Vec<TimePart> = group_by.iter().filter_map(GroupBy::time_part).collect();
         let whole = |asked: &&Asked| asked.formula.needs_whole_intervals();
@@ -227,6 +211,31 @@ impl Periods {
     }
 }
 
+/// The basis asked for, if any, and the clock.
+pub(crate) fn basis_and_clock(basis: i32, clock: i32) -> Result<(Option<Basis>, Clock), Fault> {
+    let basis = match known_enum::<v1::Basis>("basis", basis)? {
+        v1::Basis::Unspecified => None,
+        v1::Basis::Event => Some(Basis::Event),
+        v1::Basis::Cohort => Some(Basis::Cohort),
+        v1::Basis::AsOf => Some(Basis::AsOf),
+    };
+    let clock = match known_enum::<v1::Clock>("clock", clock)? {
+        v1::Clock::Unspecified | v1::Clock::Calendar => Clock::Calendar,
+        v1::Clock::Business => Clock::Business,
+    };
+    Ok((basis, clock))
+}
+
+pub(crate) fn check_filter(filter: &str) -> Result<(), Fault> {
+    Filter::parse(filter).map(drop).map_err(|error| {
+        let reason = match &error {
+            FilterError::UnknownDimension { .. } => Reason::UnknownDimension,
+            _ => Reason::MalformedFilter,
+        };
+        Fault::in_field(reason, "filter", error.to_string())
+    })
+}
+
 fn check_top(request: &QueryMetricsRequest, order: &Order, has_dimensions: bool) -> Result<usize, Fault> {
     let top = request.top as usize;
     if top > TOP {
@@ -274,7 +283,7 @@ impl GroupBy {
     }
 }
 
-fn check_tenant(tenant: &str) -> Result<(), Fault> {
+pub(crate) fn check_tenant(tenant: &str) -> Result<(), Fault> {
     if tenant.is_empty() {
         return Err(Fault::in_field(Reason::FieldRequired, "tenant", "tenant is required"));
     }
@@ -293,8 +302,8 @@ fn check_count(field: &str, count: usize, limit: usize) -> Result<(), Fault> {
     Err(Fault::in_field(Reason::FieldTooLong, field, message))
 }
 
-fn known_enum<T: TryFrom<i32>>(field: &str, number: i32) -> Result<(), Fault> {
-    T::try_from(number).map(drop).map_err(|_| {
+fn known_enum<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T, Fault> {
+    T::try_from(number).map_err(|_| {
         let message = format!("{field} has the value {number}, which this version does not know");
         Fault::in_field(Reason::FieldInvalid, field, message)
     })
@@ -343,7 +352,7 @@ fn zone(name: &str) -> Result<TimeZone, Fault> {
     })
 }
 
-fn instant(field: &str, time: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, Fault> {
+pub(crate) fn instant(field: &str, time: Option<&prost_types::Timestamp>) -> Result<Option<Timestamp>, Fault> {
     let Some(time) = time else { return Ok(None) };
     whole_ms(time.seconds, time.nanos).and_then(Timestamp::from_millis).map(Some).ok_or_else(|| {
         let message = format!("{field} is no instant of the years 1 to 9999 with nanos from 0 to 999,999,999");

@@ -11,9 +11,8 @@ use deskpulse_proto::v1::log_service_client::LogServiceClient;
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{
     AppendConfigRequest, CollectPart, CollectPlan, CollectRequest, ConfigChange, Event, EventBlock, GroupKey,
-    GroupSelection, GroupValue, IngestEventsRequest, ListConversationsRequest, QueryMetricsRequest, ReadRequest,
-    Reduction, ReportAppliedRequest, StreamEventsRequest, Tenant, WatchAlertsRequest, WatchMetricsRequest,
-    WatchRequest,
+    GroupSelection, GroupValue, IngestEventsRequest, QueryMetricsRequest, ReadRequest, Reduction, ReportAppliedRequest,
+    StreamEventsRequest, Tenant, WatchAlertsRequest, WatchMetricsRequest, WatchRequest,
 };
 use prost::Message as _;
 use tonic::Code;
@@ -152,7 +151,6 @@ fn what_this_version_cannot_do_yet_says_so() {
         let mut aggregation = AggregationServiceClient::new(channel);
         let refusals = [
             ("WatchMetrics", query.watch_metrics(WatchMetricsRequest::default()).await.map(drop)),
-            ("ListConversations", query.list_conversations(ListConversationsRequest::default()).await.map(drop)),
             ("WatchAlerts", query.watch_alerts(WatchAlertsRequest::default()).await.map(drop)),
             ("Watch", aggregation.watch(WatchRequest::default()).await.map(drop)),
         ];

@@ -10,33 +10,18 @@ use crate::failure::Failure;
 use crate::mapping::wire_time;
 
 pub(super) fn request(args: &QueryArgs, zone: &TimeZone, now: Timestamp) -> anyhow::Result<QueryMetricsRequest> {
-    let time = |name: &str, text: &Option<String>| -> anyhow::Result<Option<prost_types::Timestamp>> {
-        let read = |text: &String| instant(text, zone, now).with_context(|| format!("--{name}"));
-        Ok(text.as_ref().map(read).transpose()?.map(wire_time))
-    };
-    let basis = match args.basis {
-        None => Basis::Unspecified,
-        Some(BasisArg::Event) => Basis::Event,
-        Some(BasisArg::Cohort) => Basis::Cohort,
-        Some(BasisArg::AsOf) => Basis::AsOf,
-    };
-    let clock = match args.clock {
-        None => Clock::Unspecified,
-        Some(ClockArg::Calendar) => Clock::Calendar,
-        Some(ClockArg::Business) => Clock::Business,
-    };
     Ok(QueryMetricsRequest {
         tenant: args.tenant.clone(),
         metrics: args.metrics.iter().map(|text| metric(text)).collect::<anyhow::Result<_>>()?,
         filter: args.filter.clone(),
         group_by: args.group_by.clone(),
-        start_time: time("from", &args.from)?,
-        end_time: time("to", &args.to)?,
+        start_time: time("from", args.from.as_ref(), zone, now)?,
+        end_time: time("to", args.to.as_ref(), zone, now)?,
         interval: args.interval.clone(),
         // A zone without a name is none the server could know.
         time_zone: zone.iana_name().unwrap_or_default().to_owned(),
-        basis: basis.into(),
-        clock: clock.into(),
+        basis: basis(args.basis).into(),
+        clock: clock(args.clock).into(),
         order_by: args.order_by.clone(),
         limit: args.limit,
         totals: args.totals,
@@ -49,15 +34,43 @@ pub(super) fn request(args: &QueryArgs, zone: &TimeZone, now: Timestamp) -> anyh
     })
 }
 
+/// The instant an argument gives, if any.
+pub(crate) fn time(
+    name: &str,
+    text: Option<&String>,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> anyhow::Result<Option<prost_types::Timestamp>> {
+    let read = |text: &String| instant(text, zone, now).with_context(|| format!("--{name}"));
+    Ok(text.map(read).transpose()?.map(wire_time))
+}
+
+pub(crate) fn basis(given: Option<BasisArg>) -> Basis {
+    match given {
+        None => Basis::Unspecified,
+        Some(BasisArg::Event) => Basis::Event,
+        Some(BasisArg::Cohort) => Basis::Cohort,
+        Some(BasisArg::AsOf) => Basis::AsOf,
+    }
+}
+
+pub(crate) fn clock(given: Option<ClockArg>) -> Clock {
+    match given {
+        None => Clock::Unspecified,
+        Some(ClockArg::Calendar) => Clock::Calendar,
+        Some(ClockArg::Business) => Clock::Business,
+    }
+}
+
 /// The time zone with this name.
-pub(super) fn zone(name: &str) -> anyhow::Result<TimeZone> {
+pub(crate) fn zone(name: &str) -> anyhow::Result<TimeZone> {
     TimeZone::get(name).map_err(|_| {
         Failure::new(format!("\"{name}\" is no IANA time zone"), "write one such as Europe/Lisbon or UTC").into()
     })
 }
 
 /// Reads `name` or `name:p50,<=24h,within=1h,variant=of_offered`.
-fn metric(text: &str) -> anyhow::Result<MetricSelection> {
+pub(crate) fn metric(text: &str) -> anyhow::Result<MetricSelection> {
     let (name, options) = text.split_once(':').unwrap_or((text, ""));
     let mut selection = MetricSelection { name: name.trim().to_owned(), ..MetricSelection::default() };
     for option in options.split(',').map(str::trim).filter(|option| !option.is_empty()) {

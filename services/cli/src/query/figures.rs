@@ -69,9 +69,9 @@ impl Shape {
     }
 }
 
-/// A number in the unit of a metric.
-fn in_unit(value: &MetricValue, number: f64) -> String {
-    match value.unit() {
+/// A number in a unit.
+pub(crate) fn in_unit(unit: Unit, number: f64) -> String {
+    match unit {
         Unit::Milliseconds => output::duration(number),
         Unit::Ratio => output::percent(number),
         Unit::Micros => amount(number),
@@ -84,14 +84,14 @@ pub(super) fn before(value: &MetricValue, earlier: Option<&MetricValue>) -> Figu
     let earlier = earlier.and_then(|earlier| earlier.value);
     let text = earlier.map(|earlier| {
         let change = value.value.filter(|_| earlier > 0.0).map(|now| (now - earlier) / earlier * 100.0);
-        in_unit(value, earlier) + &change.map(|percent| format!(" ({percent:+.0} %)")).unwrap_or_default()
+        in_unit(value.unit(), earlier) + &change.map(|percent| format!(" ({percent:+.0} %)")).unwrap_or_default()
     });
     ("before".to_owned(), text.unwrap_or_else(|| ABSENT.to_owned()))
 }
 
 /// What a table shows of a metric.
 pub(super) fn figures(value: &MetricValue, shape: Shape, zone: &TimeZone) -> Vec<Figure> {
-    let in_unit = |number: f64| in_unit(value, number);
+    let in_unit = |number: f64| in_unit(value.unit(), number);
     let mut figures = Vec::new();
     let mut show = |name: &str, text: Option<String>| {
         figures.push((name.to_owned(), text.unwrap_or_else(|| ABSENT.to_owned())));
@@ -160,11 +160,11 @@ pub(super) fn milliseconds(share: &ShareValue) -> i64 {
     share.at_most.as_ref().map_or(0, |bound| bound.seconds * 1_000 + i64::from(bound.nanos) / 1_000_000)
 }
 
-pub(super) fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
+pub(crate) fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
 
-pub(super) fn local(at: Timestamp, zone: &TimeZone, format: &str) -> String {
+pub(crate) fn local(at: Timestamp, zone: &TimeZone, format: &str) -> String {
     at.to_zoned(zone.clone()).strftime(format).to_string()
 }
 

@@ -125,7 +125,12 @@ pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> Str
 
 /// An answer in the contract's JSON form, with its final line break.
 pub fn render_json(answer: &QueryMetricsResponse) -> anyhow::Result<String> {
-    let mut dynamic = DynamicMessage::new(message("deskpulse.v1.QueryMetricsResponse"));
+    json(answer, "deskpulse.v1.QueryMetricsResponse")
+}
+
+/// A message in the contract's JSON form, with its final line break.
+pub(crate) fn json(answer: &impl prost::Message, name: &str) -> anyhow::Result<String> {
+    let mut dynamic = DynamicMessage::new(message(name));
     dynamic.transcode_from(answer)?;
     let mut text = Vec::new();
     let mut serializer = serde_json::Serializer::pretty(&mut text);
@@ -233,7 +238,7 @@ fn text_of(figures: &[Figure], name: &str) -> String {
 }
 
 /// Every name once, in the order of first appearance.
-fn union(lists: impl Iterator<Item = Vec<String>>) -> Vec<String> {
+pub(crate) fn union(lists: impl Iterator<Item = Vec<String>>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for name in lists.flatten() {
         if !all.contains(&name) {
@@ -251,7 +256,7 @@ fn group_text(group: &GroupValue) -> String {
     group.value.clone().unwrap_or_else(|| ABSENT.to_owned())
 }
 
-fn instant(time: Option<&prost_types::Timestamp>) -> String {
+pub(crate) fn instant(time: Option<&prost_types::Timestamp>) -> String {
     time.and_then(timestamp).map(|time| time.to_string()).unwrap_or_default()
 }
 
@@ -266,7 +271,7 @@ fn start_text(row: &MetricRow, zone: &TimeZone, date_only: bool) -> String {
     start.map_or_else(|| ABSENT.to_owned(), |start| local(start, zone, format))
 }
 
-fn exact<T: ToString>(value: Option<T>) -> String {
+pub(crate) fn exact<T: ToString>(value: Option<T>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn parse(
+    pub(crate) fn parse(
         field: &str,
         selection: &MetricSelection,
         basis: Option<Basis>,
@@ -134,7 +134,7 @@ pub(super) fn check_currency(index: usize, asked: &Asked, group_by: &[GroupBy]) 
 }
 
 /// A part as it travels.
-pub(super) fn collect_part(part: Part) -> CollectPart {
+pub(crate) fn collect_part(part: Part) -> CollectPart {
     let reduction = match part.reduction {
         Reduction::Count => v1::Reduction::Count,
         Reduction::Distribution => v1::Reduction::Distribution,
