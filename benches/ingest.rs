@@ -153,8 +153,9 @@ impl Node {
             log_retention: None,
         };
         let store = Opened::open(keep).expect("a new store opens");
-        let aggregation = Aggregation::follow(upstream::local(LogApi::server(Arc::clone(&intake))), drain, store);
-        let query = QueryApi::server(upstream::local(AggregationApi::server(aggregation)));
+        let aggregation =
+            Aggregation::follow(upstream::local(LogApi::server(Arc::clone(&intake))), drain.clone(), store);
+        let query = QueryApi::server(upstream::local(AggregationApi::server(aggregation)), drain);
         let node = Self { intake, query: QueryServiceClient::new(upstream::local(query)), _folder: folder };
         // Until aggregation reports, it cannot be told which events are new.
         while node.ask("nobody").await.is_none() {

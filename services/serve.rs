@@ -178,7 +178,9 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
     }
     if matches!(args.role, Role::All | Role::Query) {
         let aggregation = aggregation.map_or_else(|| remote(args.aggregation.as_deref()), Ok)?;
-        routes = routes.add_service(QueryApi::server(aggregation.clone())).add_service(ConfigApi::server(aggregation));
+        routes = routes
+            .add_service(QueryApi::server(aggregation.clone(), drain.clone()))
+            .add_service(ConfigApi::server(aggregation));
         services.extend(QUERY);
     }
     let serving = drain.clone();

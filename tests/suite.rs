@@ -48,3 +48,5 @@ mod timers;
 mod transcripts;
 #[path = "suite/two_years.rs"]
 mod two_years;
+#[path = "suite/watching.rs"]
+mod watching;

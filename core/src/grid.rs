@@ -114,6 +114,8 @@ struct Day {
     /// Chunks of facts, none of which is in `columns`.
     put_away: Arc<[ChunkRef]>,
     columns: Arc<Columns>,
+    /// The epoch of the newest fact, which may not be published yet.
+    last_epoch: Arc<AtomicU64>,
     /// What readers have summed up.
     cells: Shelf,
 }
@@ -275,7 +277,7 @@ struct DayWriter {
     /// How many facts have come since the last checkpoint.
     fresh: usize,
     /// The epoch of the newest fact.
-    last_epoch: u64,
+    last_epoch: Arc<AtomicU64>,
     /// As readers see it; `None` when that has to be made anew.
     visible: Option<Arc<Day>>,
     /// All that readers may still have.
@@ -293,7 +295,7 @@ impl DayWriter {
             bytes: 0,
             is_unsaved: false,
             fresh: 0,
-            last_epoch: 0,
+            last_epoch: Arc::default(),
             visible: None,
             versions: Vec::new(),
         }
@@ -305,7 +307,8 @@ impl DayWriter {
         }
         let columns = Arc::clone(self.columns.as_ref().map_or(nothing, Writer::columns));
         let put_away = self.put_away.as_slice().into();
-        let visible = Arc::new(Day { number: self.number, put_away, columns, cells: Shelf::new() });
+        let last_epoch = Arc::clone(&self.last_epoch);
+        let visible = Arc::new(Day { number: self.number, put_away, columns, last_epoch, cells: Shelf::new() });
         self.versions.retain(|version| version.strong_count() > 0);
         self.versions.push(Arc::downgrade(&visible));
         self.visible = Some(Arc::clone(&visible));
@@ -500,7 +503,7 @@ impl Recorder {
             day.is_unsaved = true;
             self.unsaved.push((tenant, number));
         }
-        day.last_epoch = self.epoch;
+        day.last_epoch.store(self.epoch, Ordering::Relaxed);
         day.fresh += draft.len();
         let mut grown = 0;
         let columns = day.columns.get_or_insert_with(|| {
@@ -642,7 +645,7 @@ impl Recorder {
             return;
         }
         let mut days: Vec<&mut DayWriter> = self.days.list.iter_mut().filter(|day| !day.in_both.is_empty()).collect();
-        days.sort_unstable_by_key(|day| day.last_epoch);
+        days.sort_unstable_by_key(|day| day.last_epoch.load(Ordering::Relaxed));
         for day in days {
             if self.bytes <= to_bytes {
                 return;
@@ -765,6 +768,19 @@ impl View {
     #[must_use]
     pub fn effort(&self) -> &Effort {
         &self.effort
+    }
+
+    /// The epoch it is of.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.visible.epoch
+    }
+
+    /// The epoch of the newest fact of a tenant: at most one beyond this view's, where that is not published yet.
+    #[must_use]
+    pub fn last_change(&self, tenant: Symbol) -> u64 {
+        let days = self.visible.tenants.get(&tenant).map(|days| &days[..]).unwrap_or_default();
+        days.iter().map(|day| day.last_epoch.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     /// The number of the partition.

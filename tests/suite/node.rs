@@ -102,7 +102,7 @@ impl Node {
         let aggregation_upstream = upstream::local(api);
         let routes = Routes::default()
             .add_service(IngestApi::server(intake))
-            .add_service(QueryApi::server(aggregation_upstream.clone()))
+            .add_service(QueryApi::server(aggregation_upstream.clone(), drain.clone()))
             .add_service(ConfigApi::server(aggregation_upstream));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -11,19 +11,19 @@ use deskpulse_proto::v1::{
 use crate::harness::{Client, Suite, ask, run, timestamp};
 
 /// How long the target allows, in milliseconds.
-const AT_MOST_MS: i64 = 3_000;
+pub(crate) const AT_MOST_MS: i64 = 3_000;
 
-fn instant(ms: i64) -> prost_types::Timestamp {
+pub(crate) fn instant(ms: i64) -> prost_types::Timestamp {
     let at = jiff::Timestamp::from_millisecond(ms).expect("an instant");
     timestamp(&at.to_string())
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
 /// A policy with one target and conversations opened now; returns when.
-async fn promise(suite: &Suite, client: &Client) -> i64 {
+pub(crate) async fn promise(suite: &Suite, client: &Client) -> i64 {
     let channel = deskpulse_edge::upstream::channel(suite.url()).expect("an address");
     let duration = |ms: i64| prost_types::Duration { seconds: ms / 1_000, nanos: 0 };
     let policy = SlaPolicy {

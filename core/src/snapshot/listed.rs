@@ -47,6 +47,8 @@ pub struct Place {
 pub struct Listed {
     /// Where it stands.
     pub place: Place,
+    /// What it measures.
+    pub measure: Measure,
     /// Whom it is about.
     pub subject: Id,
     /// The conversation it is about; `None` where it is about none.
@@ -129,6 +131,7 @@ pub fn list(
         let text = |symbol: Symbol| names.text(symbol).to_owned();
         listed.push(Listed {
             place,
+            measure: fact.measure,
             subject,
             conversation,
             at_ms: fact.at_ms,

@@ -1320,10 +1320,13 @@ pub struct QueryMetricsRequest {
     /// The most rows of one page; 0: all at once. At most 100,000.
     #[prost(int32, tag = "18")]
     pub page_size: i32,
-    /// Where to go on: `next_page_token` of the page before, every other field but `page_size` being the same. All pages are of one instant of the
+    /// Where to go on: `next_page_token` of the page before, every other field but `page_size` being the same. All pages are of one moment of the
     /// data. A token is good for a minute after its page; after that, and after a restart, ask again from the start.
     #[prost(string, tag = "19")]
     pub page_token: ::prost::alloc::string::String,
+    /// In place of `start_time`: the range begins so long before its end. At most 10 years.
+    #[prost(message, optional, tag = "20")]
+    pub last: ::core::option::Option<::prost_types::Duration>,
 }
 /// A metric and what to say of it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1558,13 +1561,13 @@ pub struct ShareValue {
 /// A question to be answered again and again.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchMetricsRequest {
-    /// The question.
+    /// The question, without pages.
     #[prost(message, optional, tag = "1")]
     pub query: ::core::option::Option<QueryMetricsRequest>,
-    /// The least time between two answers; one second when absent.
+    /// The least time between two answers, from 100 milliseconds to an hour; one second when absent.
     #[prost(message, optional, tag = "2")]
     pub min_interval: ::core::option::Option<::prost_types::Duration>,
-    /// Where to go on, from an earlier answer.
+    /// Where to go on, from an earlier answer to the same question: nothing is sent until the answer differs from that one.
     #[prost(string, tag = "3")]
     pub resume_token: ::prost::alloc::string::String,
 }
@@ -1728,20 +1731,58 @@ pub struct ConversationFigure {
     pub deadline: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Asks for alerts.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchAlertsRequest {
     /// The tenant. Required.
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// A filter, as in `QueryMetrics`.
+    /// A filter for warnings and breaches, as in `QueryMetrics`.
     #[prost(string, tag = "2")]
     pub filter: ::prost::alloc::string::String,
-    /// Where to go on, from an earlier alert.
+    /// Where to go on, from an earlier alert of the same request.
     #[prost(string, tag = "3")]
     pub resume_token: ::prost::alloc::string::String,
+    /// Rules to watch, at most 20, each with another name.
+    #[prost(message, repeated, tag = "4")]
+    pub rules: ::prost::alloc::vec::Vec<ThresholdRule>,
+}
+/// A metric over or under a value for a time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ThresholdRule {
+    /// The name, 1 to 64 bytes.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The metric: one figure. With one percentile that is the figure, with one `at_most` that share, else the value.
+    #[prost(message, optional, tag = "2")]
+    pub metric: ::core::option::Option<MetricSelection>,
+    /// A filter, as in `QueryMetrics`.
+    #[prost(string, tag = "3")]
+    pub filter: ::prost::alloc::string::String,
+    /// The range whose figure counts: so long before now; an hour when absent. Levels, such as a backlog, count as of now.
+    #[prost(message, optional, tag = "4")]
+    pub last: ::core::option::Option<::prost_types::Duration>,
+    /// For how long it has to be so, as seen once a second; at most a day. Absent: at once.
+    #[prost(message, optional, tag = "7")]
+    pub hold: ::core::option::Option<::prost_types::Duration>,
+    /// The figure is to be over this one, or under it. In the metric's unit. No figure is neither.
+    #[prost(oneof = "threshold_rule::Bound", tags = "5, 6")]
+    pub bound: ::core::option::Option<threshold_rule::Bound>,
+}
+/// Nested message and enum types in `ThresholdRule`.
+pub mod threshold_rule {
+    /// The figure is to be over this one, or under it. In the metric's unit. No figure is neither.
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Bound {
+        /// Greater than this.
+        #[prost(double, tag = "5")]
+        Over(f64),
+        /// Less than this.
+        #[prost(double, tag = "6")]
+        Under(f64),
+    }
 }
 /// An alert.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchAlertsResponse {
     /// What kind.
     #[prost(enumeration = "AlertKind", tag = "1")]
@@ -1758,6 +1799,24 @@ pub struct WatchAlertsResponse {
     /// Where to go on after a reconnect.
     #[prost(string, tag = "5")]
     pub resume_token: ::prost::alloc::string::String,
+    /// For warnings and breaches: the target, as `sla_target` names it.
+    #[prost(string, tag = "6")]
+    pub sla_target: ::prost::alloc::string::String,
+    /// For warnings: the deadline.
+    #[prost(message, optional, tag = "7")]
+    pub deadline: ::core::option::Option<::prost_types::Timestamp>,
+    /// For warnings and breaches: the conversation's dimensions then, by name.
+    #[prost(map = "string, string", tag = "8")]
+    pub dimensions: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// For rules: the figure.
+    #[prost(double, optional, tag = "9")]
+    pub value: ::core::option::Option<f64>,
+    /// For rules: true when the rule has ceased to hold.
+    #[prost(bool, tag = "10")]
+    pub ended: bool,
 }
 /// At which instant a figure is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2021,7 +2080,11 @@ pub mod query_service_client {
                 .insert(GrpcMethod::new("deskpulse.v1.QueryService", "QueryMetrics"));
             self.inner.unary(req, path, codec).await
         }
-        /// Answers the same question again whenever the answer changes. UNIMPLEMENTED in this version.
+        /// Answers a question at once, and again whenever the answer changes: because of events, or of time that passes. At most once
+        /// in `min_interval`; who reads slowly gets the latest answer and misses those in between.
+        ///
+        /// INVALID_ARGUMENT as for `QueryMetrics`, before anything is answered. RESOURCE_EXHAUSTED with RetryInfo: too many watch already.
+        /// UNAVAILABLE with RetryInfo: aggregation cannot be reached, or the service goes down; go on elsewhere with the last `resume_token`.
         pub async fn watch_metrics(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchMetricsRequest>,
@@ -2103,7 +2166,11 @@ pub mod query_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Sends SLA warnings, breaches and threshold alerts, each once. UNIMPLEMENTED in this version.
+        /// Sends SLA warnings and breaches, and when a rule of the request begins and ceases to hold, each once, within a second of its
+        /// instant, from now or from where a token says on. What becomes known up to an hour late, because its event came late, is sent, too, with
+        /// its true time; while nobody listened, only what lies after the token is.
+        ///
+        /// Errors as for `WatchMetrics`.
         pub async fn watch_alerts(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchAlertsRequest>,
@@ -2161,7 +2228,11 @@ pub mod query_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Answers the same question again whenever the answer changes. UNIMPLEMENTED in this version.
+        /// Answers a question at once, and again whenever the answer changes: because of events, or of time that passes. At most once
+        /// in `min_interval`; who reads slowly gets the latest answer and misses those in between.
+        ///
+        /// INVALID_ARGUMENT as for `QueryMetrics`, before anything is answered. RESOURCE_EXHAUSTED with RetryInfo: too many watch already.
+        /// UNAVAILABLE with RetryInfo: aggregation cannot be reached, or the service goes down; go on elsewhere with the last `resume_token`.
         async fn watch_metrics(
             &self,
             request: tonic::Request<super::WatchMetricsRequest>,
@@ -2196,7 +2267,11 @@ pub mod query_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends SLA warnings, breaches and threshold alerts, each once. UNIMPLEMENTED in this version.
+        /// Sends SLA warnings and breaches, and when a rule of the request begins and ceases to hold, each once, within a second of its
+        /// instant, from now or from where a token says on. What becomes known up to an hour late, because its event came late, is sent, too, with
+        /// its true time; while nobody listened, only what lies after the token is.
+        ///
+        /// Errors as for `WatchMetrics`.
         async fn watch_alerts(
             &self,
             request: tonic::Request<super::WatchAlertsRequest>,
@@ -4408,6 +4483,9 @@ pub struct SubjectFigure {
     /// Its tags.
     #[prost(string, repeated, tag = "9")]
     pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The measure, as the core spells it.
+    #[prost(string, tag = "10")]
+    pub measure: ::prost::alloc::string::String,
 }
 /// A partial figure: merge by adding counts, sums and buckets, and by taking the least and greatest.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4456,23 +4534,19 @@ pub struct NextSubject {
     #[prost(string, tag = "2")]
     pub subject: ::prost::alloc::string::String,
 }
-/// Asks for partial figures again and again.
-#[derive(Clone, PartialEq, ::prost::Message)]
+/// Asks to be told of changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
-    /// What to collect.
-    #[prost(message, optional, tag = "1")]
-    pub collect: ::core::option::Option<CollectRequest>,
-    /// The least time between two answers, in milliseconds; 1,000 when zero.
+    /// The least time between two answers, in milliseconds; 50 when less.
     #[prost(uint32, tag = "2")]
     pub min_interval_ms: u32,
+    /// The tenant; `-` for all.
+    #[prost(string, tag = "3")]
+    pub tenant: ::prost::alloc::string::String,
 }
-/// The next partial figures.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchResponse {
-    /// The partial figures.
-    #[prost(message, optional, tag = "1")]
-    pub collected: ::core::option::Option<CollectResponse>,
-}
+/// Something may have changed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchResponse {}
 /// How the facts of one measure are summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -4682,8 +4756,7 @@ pub mod aggregation_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Collects again whenever the figures asked for may have changed, coalesced to a minimum interval.
-        /// UNIMPLEMENTED in this version.
+        /// Says when a tenant's figures may have changed: at once, and then whenever anything has been counted since, at most once in an interval.
         pub async fn watch(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
@@ -4796,8 +4869,7 @@ pub mod aggregation_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Collects again whenever the figures asked for may have changed, coalesced to a minimum interval.
-        /// UNIMPLEMENTED in this version.
+        /// Says when a tenant's figures may have changed: at once, and then whenever anything has been counted since, at most once in an interval.
         async fn watch(
             &self,
             request: tonic::Request<super::WatchRequest>,

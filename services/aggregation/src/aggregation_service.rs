@@ -26,8 +26,9 @@ use deskpulse_proto::v1::{
     ListSubjectsResponse, PartialRow, PartitionPosition, ReadConfigRequest, ReadConfigResponse, SubjectFigure,
     WatchRequest, WatchResponse,
 };
+use tokio::sync::mpsc;
 use tokio::task::JoinError;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
@@ -246,6 +247,8 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     tokio::task::spawn_blocking(work).await.map_err(|error| not_finished(&error))
 }
 
+/// How often a watch looks for changes.
+const LOOK: Duration = Duration::from_millis(50);
 /// The most facts listed at once.
 const LISTED: usize = 1_000;
 /// The most plans of a request.
@@ -351,8 +354,48 @@ impl AggregationService for AggregationApi {
 
     type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
 
-    async fn watch(&self, _request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Fault::new(Reason::NotImplemented, "this version cannot watch yet: call Collect again").into())
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        self.followed().await?;
+        let interval = Duration::from_millis(request.min_interval_ms.into()).max(LOOK);
+        let (tell, told) = mpsc::channel(1);
+        let aggregation = self.aggregation.clone();
+        tokio::spawn(async move {
+            let mut seen: Option<Vec<u64>> = None;
+            loop {
+                let followed = aggregation.followed.get().map_or(&[][..], |followed| &followed.partitions);
+                let views: Vec<View> = followed.iter().map(|partition| partition.reader.view()).collect();
+                let tenant = aggregation.names.find_symbol(&request.tenant);
+                let has_changed = |view: &View, seen: u64| match tenant {
+                    _ if request.tenant == ALL_TENANTS => view.epoch() > seen,
+                    Some(tenant) => view.last_change(tenant) > seen,
+                    None => false,
+                };
+                let is_news = seen
+                    .as_ref()
+                    .is_none_or(|seen| views.iter().zip(seen).any(|(view, seen)| has_changed(view, *seen)));
+                let pause = if is_news {
+                    // What was published up to here is seen by whoever asks from now on.
+                    seen = Some(views.iter().map(View::epoch).collect());
+                    if tell.send(Ok(WatchResponse {})).await.is_err() {
+                        return;
+                    }
+                    interval
+                } else {
+                    LOOK
+                };
+                drop(views);
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = tell.closed() => return,
+                    () = aggregation.drain.streams_end() => {
+                        let _ = tell.send(Err(Fault::new(Reason::Draining, "aggregation is going down").into())).await;
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(told)))
     }
 
     async fn configure(&self, request: Request<ConfigureRequest>) -> Result<Response<ConfigureResponse>, Status> {
@@ -447,6 +490,7 @@ fn listed(fact: Listed) -> SubjectFigure {
         deadline_ms: fact.deadline_ms,
         dimensions: fact.dimensions.into_iter().collect(),
         tags: fact.tags,
+        measure: fact.measure.name().to_owned(),
     }
 }
 

@@ -109,6 +109,12 @@ reasons! {
 }
 
 impl Reason {
+    /// The reason so called.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.name() == name)
+    }
+
     /// When it is worth trying again.
     fn retry_after(self) -> Option<Duration> {
         match self.code() {

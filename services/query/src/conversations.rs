@@ -49,7 +49,7 @@ impl Wanted {
         };
         let (mut after, mut moment, mut now) = (None, 0, now);
         if !request.page_token.is_empty() {
-            let ([of, at, first, second, whose], _) = token::read(question, &request.page_token)?;
+            let ([of, at, first, second, whose], _) = token::read("page_token", question, &request.page_token)?;
             let (partition, subject) = (whose >> 32, whose & u64::from(u32::MAX));
             moment = of;
             now = Timestamp::clamped(at.cast_signed());

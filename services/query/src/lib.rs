@@ -2,12 +2,14 @@
 //!
 //! Stateless. Knows nothing of the log.
 
+mod alerts;
 mod answer;
 mod config_service;
 mod conversations;
 mod query_service;
 mod question;
 mod token;
+mod watch;
 
 pub use config_service::ConfigApi;
 pub use query_service::QueryApi;

@@ -6,23 +6,25 @@ use deskpulse_core::interval::TimePart;
 use deskpulse_core::kpi::{Basis, CATALOGUE};
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
-use deskpulse_edge::fault::{Fault, Reason};
-use deskpulse_edge::server::MAX_MESSAGE;
+use deskpulse_edge::fault::Reason;
+use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::{Upstream, answered};
 use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
 use deskpulse_proto::v1::query_service_server::{QueryService, QueryServiceServer};
 use deskpulse_proto::v1::{
     self, CollectPlan, CollectRequest, CollectResponse, ListConversationsRequest, ListConversationsResponse,
-    ListMetricsRequest, ListMetricsResponse, Metric, MetricVariant, QueryMetricsRequest, QueryMetricsResponse,
-    ReadConfigRequest, WatchAlertsRequest, WatchAlertsResponse, WatchMetricsRequest, WatchMetricsResponse,
+    ListMetricsRequest, ListMetricsResponse, ListSubjectsRequest, ListSubjectsResponse, Metric, MetricVariant,
+    QueryMetricsRequest, QueryMetricsResponse, ReadConfigRequest, WatchAlertsRequest, WatchMetricsRequest,
+    WatchRequest, WatchResponse,
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use crate::alerts::{self, Alerts};
 use crate::answer::{answer, top, unit};
 use crate::conversations::Wanted;
 use crate::question::{Page, Question, Sheets};
+use crate::watch::{Answers, Watches};
 
 /// How long aggregation may take, catching up with the log included.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,15 +32,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The gRPC side of queries.
 #[derive(Debug)]
 pub struct QueryApi {
+    asker: Asker,
+    watches: Watches,
+    drain: Drain,
+}
+
+/// Answers questions, asking aggregation.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
     aggregation: AggregationServiceClient<Upstream>,
 }
 
 impl QueryApi {
-    /// The service, with its limits and compressions set, asking `aggregation`.
+    /// The service, with its limits and compressions set, asking `aggregation`; its watches end when `drain` says so.
     #[must_use]
-    pub fn server(aggregation: Upstream) -> QueryServiceServer<Self> {
+    pub fn server(aggregation: Upstream, drain: Drain) -> QueryServiceServer<Self> {
         let aggregation = AggregationServiceClient::new(aggregation).max_decoding_message_size(4 * MAX_MESSAGE);
-        QueryServiceServer::new(Self { aggregation })
+        let asker = Asker { aggregation };
+        QueryServiceServer::new(Self { asker, watches: Watches::default(), drain })
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(4 * MAX_MESSAGE)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -46,9 +57,19 @@ impl QueryApi {
     }
 }
 
-impl QueryApi {
+impl Asker {
+    /// Tells when a tenant's figures may have changed.
+    pub(crate) async fn changes(&self, request: WatchRequest) -> Result<Streaming<WatchResponse>, Status> {
+        from_aggregation(self.aggregation.clone().watch(request)).await
+    }
+
+    /// Lists what was counted.
+    pub(crate) async fn list(&self, request: ListSubjectsRequest) -> Result<ListSubjectsResponse, Status> {
+        from_aggregation(self.aggregation.clone().list_subjects(request)).await
+    }
+
     /// Answers a question.
-    async fn answer(&self, mut request: QueryMetricsRequest) -> Result<QueryMetricsResponse, Status> {
+    pub(crate) async fn answer(&self, mut request: QueryMetricsRequest) -> Result<QueryMetricsResponse, Status> {
         let page = Page::parse(&request)?;
         request.time_zone = self.time_zone(&request, &page).await?;
         let now = page.after.as_ref().map_or_else(now, |after| after.now);
@@ -98,17 +119,13 @@ impl QueryApi {
     }
 }
 
-fn not_implemented<T>(what: &str) -> Result<T, Status> {
-    Err(Fault::new(Reason::NotImplemented, format!("this version has no {what} yet")).into())
-}
-
 #[tonic::async_trait]
 impl QueryService for QueryApi {
     async fn query_metrics(
         &self,
         request: Request<QueryMetricsRequest>,
     ) -> Result<Response<QueryMetricsResponse>, Status> {
-        Ok(Response::new(self.answer(request.into_inner()).await?))
+        Ok(Response::new(self.asker.answer(request.into_inner()).await?))
     }
 
     async fn list_metrics(
@@ -139,13 +156,13 @@ impl QueryService for QueryApi {
         Ok(Response::new(ListMetricsResponse { metrics }))
     }
 
-    type WatchMetricsStream = ReceiverStream<Result<WatchMetricsResponse, Status>>;
+    type WatchMetricsStream = Answers;
 
     async fn watch_metrics(
         &self,
-        _request: Request<WatchMetricsRequest>,
+        request: Request<WatchMetricsRequest>,
     ) -> Result<Response<Self::WatchMetricsStream>, Status> {
-        not_implemented("WatchMetrics")
+        Ok(Response::new(self.watches.watch(&self.asker, &self.drain, request.into_inner()).await?))
     }
 
     async fn list_conversations(
@@ -153,18 +170,17 @@ impl QueryService for QueryApi {
         request: Request<ListConversationsRequest>,
     ) -> Result<Response<ListConversationsResponse>, Status> {
         let wanted = Wanted::parse(request.into_inner(), now())?;
-        let mut aggregation = self.aggregation.clone();
-        let listed = from_aggregation(aggregation.list_subjects(wanted.to_list.clone())).await?;
+        let listed = self.asker.list(wanted.to_list.clone()).await?;
         Ok(Response::new(wanted.answer(listed)))
     }
 
-    type WatchAlertsStream = ReceiverStream<Result<WatchAlertsResponse, Status>>;
+    type WatchAlertsStream = Alerts;
 
     async fn watch_alerts(
         &self,
-        _request: Request<WatchAlertsRequest>,
+        request: Request<WatchAlertsRequest>,
     ) -> Result<Response<Self::WatchAlertsStream>, Status> {
-        not_implemented("WatchAlerts")
+        Ok(Response::new(alerts::watch(&self.asker, &self.drain, request.into_inner()).await?))
     }
 }
 
@@ -182,7 +198,8 @@ pub(crate) fn basis_on_the_wire(basis: Basis) -> v1::Basis {
     }
 }
 
-fn now() -> Timestamp {
+/// The clock on the wall.
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::clamped(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -23,6 +23,8 @@ pub(crate) use page::{After, Page};
 const TENANT: usize = 64;
 const METRICS: usize = 20;
 const GROUP_BY: usize = 8;
+/// The longest range that ends now: ten years.
+const LAST_MS: i64 = 3_660 * 24 * 60 * 60 * 1_000;
 /// The most groups that can be told from the others.
 const TOP: usize = 1_000;
 
@@ -113,7 +115,22 @@ impl Question {
         let has_dimensions = group_by.iter().any(|grouping| grouping.dimension().is_some());
         let top = check_top(&request, &order, has_dimensions)?;
         let shift = shift(&request.compare_to)?;
-        let start = instant("start_time", request.start_time.as_ref())?;
+        let end = instant("end_time", request.end_time.as_ref())?.unwrap_or(now);
+        let start = match (&request.start_time, &request.last) {
+            (Some(_), Some(_)) => {
+                let message = "last and start_time both say where the range begins: give one of them";
+                return Err(Fault::in_field(Reason::NotApplicable, "last", message));
+            }
+            (None, Some(last)) => {
+                let last_ms = duration("last", last)?;
+                if !(1..=LAST_MS).contains(&last_ms) {
+                    let message = format!("last is {last_ms} ms, it must be from 1 ms to 10 years");
+                    return Err(Fault::in_field(Reason::FieldInvalid, "last", message));
+                }
+                Some(Timestamp::clamped(end.millis() - last_ms))
+            }
+            (start, None) => instant("start_time", start.as_ref())?,
+        };
         let needs_start = [
             ("an interval, weekday or hour", interval.is_some() || !time_parts.is_empty()),
             ("compare_to", shift.is_some()),
@@ -126,7 +143,7 @@ impl Question {
             let message = format!("start_time is required for {}", asked.metric.name);
             return Err(Fault::in_field(Reason::FieldRequired, "start_time", message));
         }
-        let range = (start.unwrap_or(Timestamp::MIN), instant("end_time", request.end_time.as_ref())?.unwrap_or(now));
+        let range = (start.unwrap_or(Timestamp::MIN), end);
         let plan = Periods { interval, time_parts, totals: request.totals, has_groups: !group_by.is_empty(), zone };
         let sheets = plan.sheets(range)?;
         let earlier = shift.map(|shift| plan.sheets(plan.shifted(range, shift)?)).transpose()?;
@@ -294,7 +311,7 @@ pub(crate) fn check_tenant(tenant: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_count(field: &str, count: usize, limit: usize) -> Result<(), Fault> {
+pub(crate) fn check_count(field: &str, count: usize, limit: usize) -> Result<(), Fault> {
     if count <= limit {
         return Ok(());
     }
@@ -360,7 +377,7 @@ pub(crate) fn instant(field: &str, time: Option<&prost_types::Timestamp>) -> Res
     })
 }
 
-fn duration(field: &str, duration: &prost_types::Duration) -> Result<i64, Fault> {
+pub(crate) fn duration(field: &str, duration: &prost_types::Duration) -> Result<i64, Fault> {
     whole_ms(duration.seconds, duration.nanos)
         .filter(|ms| (0..=deskpulse_core::histogram::GREATEST).contains(ms))
         .ok_or_else(|| Fault::in_field(Reason::FieldInvalid, field, format!("{field} must be from 0 to 10,000 years")))

@@ -1,4 +1,4 @@
-//! Page tokens: what a page goes on from, and a digest of the question that all its pages share.
+//! Tokens: where an answer goes on from, and a digest of the question that all its parts share.
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -26,8 +26,12 @@ pub(crate) fn write(question: u64, numbers: &[u64], text: &str) -> String {
 }
 
 /// The numbers and the text of a token for this question.
-pub(crate) fn read<const N: usize>(question: u64, token: &str) -> Result<([u64; N], &str), Fault> {
-    let refused = |message: &str| Fault::in_field(Reason::FieldInvalid, "page_token", message);
+pub(crate) fn read<'a, const N: usize>(
+    field: &str,
+    question: u64,
+    token: &'a str,
+) -> Result<([u64; N], &'a str), Fault> {
+    let refused = |what: &str| Fault::in_field(Reason::FieldInvalid, field, format!("{field} is {what}"));
     let number = |place: usize| {
         let digits = token.get(place * DIGITS..(place + 1) * DIGITS)?;
         let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -38,10 +42,10 @@ pub(crate) fn read<const N: usize>(question: u64, token: &str) -> Result<([u64; 
         let (of, numbers) = numbers.split_first()?;
         Some((*of, <[u64; N]>::try_from(numbers).ok()?, token.get((N + 1) * DIGITS..)?))
     });
-    let (of, numbers, text) = read
-        .ok_or_else(|| refused("page_token is not one of ours: send next_page_token of the page before, or nothing"))?;
+    let (of, numbers, text) =
+        read.ok_or_else(|| refused("not one of ours: send the one of the answer before, or nothing"))?;
     if of != question {
-        return Err(refused("page_token is of another question: every field but page_size has to stay as it was"));
+        return Err(refused("of another question: everything else has to stay as it was"));
     }
     Ok((numbers, text))
 }

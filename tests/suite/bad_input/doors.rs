@@ -12,7 +12,7 @@ use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{
     AppendConfigRequest, CollectPart, CollectPlan, CollectRequest, ConfigChange, Event, EventBlock, GroupKey,
     GroupSelection, GroupValue, IngestEventsRequest, QueryMetricsRequest, ReadRequest, Reduction, ReportAppliedRequest,
-    StreamEventsRequest, Tenant, WatchAlertsRequest, WatchMetricsRequest, WatchRequest,
+    StreamEventsRequest, Tenant,
 };
 use prost::Message as _;
 use tonic::Code;
@@ -141,25 +141,6 @@ fn a_compression_nobody_knows_is_refused_with_those_that_are_known() {
     });
 }
 
-#[test]
-fn what_this_version_cannot_do_yet_says_so() {
-    let suite = Suite::start();
-    run(async {
-        let client = suite.client();
-        let channel = deskpulse_edge::upstream::channel(suite.url()).expect("an address");
-        let mut query = client.query.clone();
-        let mut aggregation = AggregationServiceClient::new(channel);
-        let refusals = [
-            ("WatchMetrics", query.watch_metrics(WatchMetricsRequest::default()).await.map(drop)),
-            ("WatchAlerts", query.watch_alerts(WatchAlertsRequest::default()).await.map(drop)),
-            ("Watch", aggregation.watch(WatchRequest::default()).await.map(drop)),
-        ];
-        for (what, answer) in refusals {
-            let status = answer.err().unwrap_or_else(|| panic!("{what} is answered"));
-            assert_refused(&status, Code::Unimplemented, "NOT_IMPLEMENTED", "", what);
-        }
-    });
-}
 #[test]
 fn the_doors_between_services_refuse_as_the_public_ones_do() {
     let suite = Suite::start();

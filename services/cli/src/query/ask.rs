@@ -31,6 +31,7 @@ pub(super) fn request(args: &QueryArgs, zone: &TimeZone, now: Timestamp) -> anyh
         compare_to: args.compare_to.clone(),
         page_size: 0,
         page_token: String::new(),
+        last: None,
     })
 }
 

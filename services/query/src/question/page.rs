@@ -45,7 +45,7 @@ impl Page {
         let after = match request.page_token.as_str() {
             "" => None,
             token => {
-                let ([moment, now, rows], time_zone) = token::read(question, token)?;
+                let ([moment, now, rows], time_zone) = token::read("page_token", question, token)?;
                 let now = Timestamp::clamped(now.cast_signed());
                 let rows = usize::try_from(rows).unwrap_or(usize::MAX);
                 Some(After { moment, now, rows, time_zone: time_zone.to_owned() })
