@@ -180,7 +180,7 @@ async fn report(server: &str, since: Timestamp, title: &str, output: OutputForma
         }
         OutputFormat::Json => {
             let texts = answers.iter().map(|(_, answer)| render_json(answer));
-            format!("[\n{}]\n", texts.collect::<anyhow::Result<Vec<_>>>()?.join(","))
+            format!("[\n{}]\n", texts.collect::<Result<Vec<_>, _>>()?.join(","))
         }
         // One header over all of them.
         OutputFormat::Csv => {

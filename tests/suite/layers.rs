@@ -22,10 +22,11 @@ const DISK: &str = "deskpulse-disk";
 const LOG: &str = "deskpulse-log";
 const STORE: &str = "deskpulse-store";
 const EDGE: &str = "deskpulse-edge";
+const TEXT: &str = "deskpulse-text";
 const GRPC: &[&str] = &["http", "hyper", "prost", "prost-types", "tonic", "tonic-prost", "tonic-types", "tower"];
 
 /// As in ARCHITECTURE.md. The binary, `services/main.rs`, may use all.
-const LAYERS: [Layer; 11] = [
+const LAYERS: [Layer; 12] = [
     Layer { folder: "proto", package: PROTO, may_use: &[], without: &["tokio"], never: &[] },
     Layer {
         folder: "core",
@@ -85,7 +86,8 @@ const LAYERS: [Layer; 11] = [
         without: &[],
         never: &["log_service_client", "log_service_server"],
     },
-    Layer { folder: "services/cli", package: "deskpulse-cli", may_use: &[PROTO, EDGE], without: &[], never: &[] },
+    Layer { folder: "services/text", package: TEXT, may_use: &[PROTO], without: &["tokio", "tonic"], never: &[] },
+    Layer { folder: "services/cli", package: "deskpulse-cli", may_use: &[PROTO, TEXT, EDGE], without: &[], never: &[] },
     Layer { folder: "services/load", package: "deskpulse-load", may_use: &[PROTO, EDGE], without: &[], never: &[] },
 ];
 

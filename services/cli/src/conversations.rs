@@ -4,12 +4,13 @@ use anyhow::Context as _;
 use comfy_table::CellAlignment;
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{ConversationFigure, ListConversationsRequest, ListConversationsResponse};
+use deskpulse_text::json;
+use deskpulse_text::sheet::{exact, instant, timestamp, union};
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::failure;
 use crate::output::{self, ABSENT, OutputFormat};
-use crate::query::figures::{in_unit, local, timestamp};
-use crate::query::render::{exact, instant, json, union};
+use crate::query::figures::{in_unit, local};
 use crate::query::{BasisArg, ClockArg, ask, channel, zone_of};
 
 const EXAMPLES: &str = "\
@@ -71,7 +72,7 @@ impl ConversationsArgs {
     fn request(&self, zone: &TimeZone, now: Timestamp) -> anyhow::Result<ListConversationsRequest> {
         Ok(ListConversationsRequest {
             tenant: self.tenant.clone(),
-            metric: Some(ask::metric(&self.metric)?),
+            metric: Some(deskpulse_text::ask::metric(&self.metric)?),
             filter: self.filter.clone(),
             start_time: ask::time("from", self.from.as_ref(), zone, now)?,
             end_time: ask::time("to", self.to.as_ref(), zone, now)?,
@@ -88,7 +89,7 @@ impl ConversationsArgs {
 pub async fn conversations(args: ConversationsArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let zone = if let Some(name) = &args.zone {
-        ask::zone(name).context("--zone")?
+        deskpulse_text::ask::zone(name).context("--zone")?
     } else {
         args.request(&TimeZone::UTC, now)?;
         zone_of(&args.server, &args.tenant).await?
@@ -118,7 +119,7 @@ pub async fn conversations(args: ConversationsArgs) -> anyhow::Result<()> {
     let listed = all.unwrap_or_default();
     let text = match args.output {
         OutputFormat::Table => render_table(&listed, &zone),
-        OutputFormat::Json => json(&listed, "deskpulse.v1.ListConversationsResponse")?,
+        OutputFormat::Json => json::pretty(&listed, "deskpulse.v1.ListConversationsResponse")?,
         OutputFormat::Csv => render_csv(&listed)?,
     };
     print!("{text}");

@@ -13,7 +13,9 @@ use prost_reflect::{DynamicMessage, MessageDescriptor};
 use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::failure::Failure;
-use crate::mapping::{EVENT, message};
+use deskpulse_text::json::message;
+
+use crate::mapping::EVENT;
 
 const BUFFER: usize = 256 * 1024;
 const ZSTD_LEVEL: i32 = 3;

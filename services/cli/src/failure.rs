@@ -1,40 +1,12 @@
 //! Errors a user can act on: what went wrong, why, and what to do about it.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use deskpulse_edge::upstream;
+pub use deskpulse_text::Failure;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
-
-/// Something that went wrong together with what to do about it.
-#[derive(Debug)]
-pub struct Failure {
-    message: String,
-    hint: String,
-}
-
-impl Failure {
-    /// A failure with a message and a hint, both lowercase and without a full stop.
-    #[must_use]
-    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into() }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &str {
-        &self.hint
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// An error as `error:`, `cause:` and `hint:` lines, without a final line break.
 ///
@@ -44,7 +16,7 @@ pub fn report(error: &anyhow::Error) -> String {
     let mut lines = vec![format!("error: {error}")];
     lines.extend(error.chain().skip(1).map(|cause| format!("cause: {cause}")));
     if let Some(failure) = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()) {
-        lines.push(format!("hint: {}", failure.hint));
+        lines.push(format!("hint: {}", failure.hint()));
     }
     lines.join("\n")
 }

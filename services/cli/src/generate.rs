@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use deskpulse_proto::v1::Event;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::mapping::wire_time;
+use deskpulse_text::ask::wire_time;
 use random::Random;
 use story::{SOURCE, TENANT, tell};
 

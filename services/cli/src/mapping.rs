@@ -84,7 +84,6 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use csv::StringRecord;
 use deskpulse_proto::v1;
-use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -93,7 +92,7 @@ use clock::Clock;
 pub use columns::BadRow;
 use columns::Columns;
 use condition::{Condition, ConditionEntry};
-pub(crate) use event::{EVENT, message};
+pub(crate) use event::EVENT;
 use event::{EventEntry, EventRule};
 pub(crate) use rows::{Mapper, Place};
 use text::{Lookup, Translations};
@@ -318,17 +317,6 @@ impl InputEntry {
         }
         Ok(Dialect { delimiter, quote })
     }
-}
-
-/// A time as the contract carries it.
-pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
-    let mut seconds = time.as_second();
-    let mut nanos = time.subsec_nanosecond();
-    if nanos < 0 {
-        seconds -= 1;
-        nanos += 1_000_000_000;
-    }
-    prost_types::Timestamp { seconds, nanos }
 }
 
 #[cfg(test)]

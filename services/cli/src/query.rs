@@ -14,7 +14,9 @@ use tonic::transport::Channel;
 
 use crate::failure;
 use crate::output::OutputFormat;
-pub use render::{TableStyle, render_csv, render_json, render_table};
+pub use deskpulse_text::json::answer as render_json;
+pub use deskpulse_text::sheet::csv as render_csv;
+pub use render::{TableStyle, render_table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -139,7 +141,7 @@ impl QueryArgs {
 pub async fn query(args: QueryArgs) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let zone = if let Some(name) = &args.zone {
-        ask::zone(name).context("--zone")?
+        deskpulse_text::ask::zone(name).context("--zone")?
     } else {
         // A mistake is told before anybody is asked for anything.
         args.request(&TimeZone::UTC, now)?;
@@ -174,7 +176,7 @@ pub(crate) async fn zone_of(server: &str, tenant: &str) -> anyhow::Result<TimeZo
     let request = GetTenantRequest { tenant: tenant.to_owned() };
     let settings = client.get_tenant(request).await.map_err(|status| failure::refused(server, &status))?;
     let name = settings.into_inner().tenant.map(|tenant| tenant.time_zone).filter(|name| !name.is_empty());
-    name.map_or(Ok(TimeZone::UTC), |name| ask::zone(&name).context("the tenant's time zone"))
+    name.map_or(Ok(TimeZone::UTC), |name| deskpulse_text::ask::zone(&name).context("the tenant's time zone"))
 }
 
 pub(crate) async fn channel(server: &str) -> anyhow::Result<Channel> {
@@ -208,6 +210,6 @@ mod tests {
         assert_eq!((request.basis(), request.clock()), (Basis::AsOf, Clock::Business));
         assert_eq!(request.time_zone, "Europe/Berlin");
         assert_eq!(request.end_time.unwrap().seconds - request.start_time.unwrap().seconds, 7 * 86_400);
-        assert!(crate::failure::report(&ask::zone("Mars").unwrap_err()).contains("hint: "));
+        assert!(crate::failure::report(&deskpulse_text::ask::zone("Mars").unwrap_err().into()).contains("hint: "));
     }
 }

@@ -134,7 +134,7 @@ fn convert(field: &FieldDescriptor, text: &str, clock: &Clock) -> Result<Value, 
         Kind::Message(kind) if kind.full_name() == TIMESTAMP => {
             let mut message = DynamicMessage::new(kind);
             message
-                .transcode_from(&super::wire_time(clock.read(text)?))
+                .transcode_from(&deskpulse_text::ask::wire_time(clock.read(text)?))
                 .map_err(|error| format!("cannot be kept as a timestamp: {error}"))?;
             Ok(Value::Message(message))
         }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, bail};
 use csv::StringRecord;
 use deskpulse_proto::v1;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 use serde::Deserialize;
 
 use super::assignment::{Assignment, whole};
@@ -120,20 +120,13 @@ impl EventRule {
                 event.attributes.insert(name.clone(), value);
             }
         }
-        Ok(v1::Event { id, sequence, time: Some(super::wire_time(time)), ..event })
+        Ok(v1::Event { id, sequence, time: Some(deskpulse_text::ask::wire_time(time)), ..event })
     }
 }
 
 /// The descriptor of `deskpulse.v1.Event`.
-pub(crate) static EVENT: LazyLock<MessageDescriptor> = LazyLock::new(|| message("deskpulse.v1.Event"));
-
-/// The descriptor of a message of the contract.
-pub(crate) fn message(name: &str) -> MessageDescriptor {
-    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-        DescriptorPool::decode(deskpulse_proto::FILE_DESCRIPTOR_SET).expect("the contract's descriptors are generated")
-    });
-    POOL.get_message_by_name(name).expect("callers name messages of the contract")
-}
+pub(crate) static EVENT: LazyLock<MessageDescriptor> =
+    LazyLock::new(|| deskpulse_text::json::message("deskpulse.v1.Event"));
 
 fn payload(name: &str) -> anyhow::Result<(FieldDescriptor, MessageDescriptor)> {
     let in_payload = |field: &FieldDescriptor| field.containing_oneof().is_some_and(|oneof| oneof.name() == "payload");

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use deskpulse_proto::v1;
 use v1::event::Payload;
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::import::source::{Entry, Sources};
 

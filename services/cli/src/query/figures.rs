@@ -1,7 +1,9 @@
 //! What a table shows of a metric: figures as people read them.
 
-use deskpulse_proto::v1::{Clock, MetricValue, ShareValue, Unit};
+use deskpulse_proto::v1::{Clock, MetricValue, Unit};
 use jiff::{Timestamp, tz::TimeZone};
+
+use deskpulse_text::sheet::{milliseconds, percentile_name, timestamp};
 
 use crate::output::{self, ABSENT};
 
@@ -150,18 +152,6 @@ pub(super) fn title(value: &MetricValue) -> String {
     let variant = Some(value.variant.as_str()).filter(|variant| !variant.is_empty());
     let asked: Vec<&str> = variant.into_iter().chain(business).collect();
     if asked.is_empty() { value.metric.clone() } else { format!("{} ({})", value.metric, asked.join(", ")) }
-}
-
-pub(super) fn percentile_name(percentile: f64) -> String {
-    format!("p{percentile}")
-}
-
-pub(super) fn milliseconds(share: &ShareValue) -> i64 {
-    share.at_most.as_ref().map_or(0, |bound| bound.seconds * 1_000 + i64::from(bound.nanos) / 1_000_000)
-}
-
-pub(crate) fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
-    Timestamp::new(time.seconds, time.nanos).ok()
 }
 
 pub(crate) fn local(at: Timestamp, zone: &TimeZone, format: &str) -> String {

@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 
 use comfy_table::CellAlignment;
-use deskpulse_proto::v1::{Clock, GroupValue, MetricRow, MetricValue, QueryMetricsResponse};
+use deskpulse_proto::v1::{GroupValue, MetricRow, MetricValue, QueryMetricsResponse};
+use deskpulse_text::sheet::{RowKind, timestamp, union};
 use jiff::tz::TimeZone;
-use prost_reflect::{DynamicMessage, SerializeOptions};
 
-use super::figures::{Figure, Shape, before, figures, local, milliseconds, percentile_name, timestamp, title};
-use crate::mapping::message;
+use super::figures::{Figure, Shape, before, figures, local, title};
 use crate::output::{self, ABSENT};
 
 /// What a table needs to know of the question.
@@ -123,112 +122,6 @@ pub fn render_table(answer: &QueryMetricsResponse, style: TableStyle<'_>) -> Str
     text
 }
 
-/// An answer in the contract's JSON form, with its final line break.
-pub fn render_json(answer: &QueryMetricsResponse) -> anyhow::Result<String> {
-    json(answer, "deskpulse.v1.QueryMetricsResponse")
-}
-
-/// A message in the contract's JSON form, with its final line break.
-pub(crate) fn json(answer: &impl prost::Message, name: &str) -> anyhow::Result<String> {
-    let mut dynamic = DynamicMessage::new(message(name));
-    dynamic.transcode_from(answer)?;
-    let mut text = Vec::new();
-    let mut serializer = serde_json::Serializer::pretty(&mut text);
-    dynamic.serialize_with_options(&mut serializer, &SerializeOptions::new().skip_default_fields(false))?;
-    Ok(String::from_utf8(text)? + "\n")
-}
-
-/// An answer as CSV: a line for each group, interval and metric, with exact numbers; empty where there is no value.
-pub fn render_csv(answer: &QueryMetricsResponse, group_by: &[String]) -> anyhow::Result<String> {
-    let values = || answer.rows.iter().flat_map(|row| &row.values);
-    let percentiles =
-        union(values().map(|value| value.percentiles.iter().map(|p| percentile_name(p.percentile)).collect()));
-    let shares = union(values().map(|value| value.shares.iter().map(share_name).collect()));
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let fixed = [
-        "interval_start",
-        "interval_end",
-        "metric",
-        "basis",
-        "unit",
-        "count",
-        "value",
-        "numerator",
-        "denominator",
-        "sum",
-        "min",
-        "max",
-        "pending",
-        "conversation",
-    ];
-    let mut header: Vec<&str> = group_by.iter().map(String::as_str).collect();
-    header.extend(fixed);
-    header.extend(percentiles.iter().chain(&shares).map(String::as_str));
-    header.extend(["clock", "variant", "provisional", "deadline"]);
-    header.extend(["row", "earlier_start", "earlier_end", "earlier_count", "earlier_value"]);
-    writer.write_record(&header)?;
-    let rows = answer.rows.iter().map(|row| (row, RowKind::of(row)));
-    let group_totals = answer.group_totals.iter().map(|row| (row, RowKind::GroupTotal));
-    let totals = answer.total.iter().map(|row| (row, RowKind::Total));
-    for (row, kind) in rows.chain(group_totals).chain(totals) {
-        for (index, value) in row.values.iter().enumerate() {
-            let mut cells: Vec<String> =
-                row.group.iter().map(|group| group.value.clone().unwrap_or_default()).collect();
-            let word = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_ascii_lowercase();
-            let basis = word(value.basis().as_str_name(), "BASIS_");
-            let unit = word(value.unit().as_str_name(), "UNIT_");
-            let clock = Some(value.clock()).filter(|clock| *clock != Clock::Unspecified);
-            cells.extend([instant(row.interval_start.as_ref()), instant(row.interval_end.as_ref())]);
-            cells.extend([value.metric.clone(), basis, unit, value.count.to_string(), exact(value.value)]);
-            cells.extend([exact(value.numerator), exact(value.denominator), exact(value.sum)]);
-            cells.extend([exact(value.min), exact(value.max), exact(value.pending), value.conversation.clone()]);
-            let percentile = |name: &String| value.percentiles.iter().find(|p| percentile_name(p.percentile) == *name);
-            cells.extend(percentiles.iter().map(|name| exact(percentile(name).map(|p| p.value))));
-            let share = |name: &String| value.shares.iter().find(|share| share_name(share) == *name);
-            cells.extend(shares.iter().map(|name| exact(share(name).map(|share| share.share))));
-            cells.extend([exact(clock.map(|clock| word(clock.as_str_name(), "CLOCK_"))), value.variant.clone()]);
-            cells.extend([value.provisional.to_string(), instant(value.deadline.as_ref())]);
-            let earlier = row.earlier.as_ref();
-            let figure = earlier.and_then(|earlier| earlier.values.get(index));
-            cells.push(kind.name().to_owned());
-            cells.push(instant(earlier.and_then(|earlier| earlier.interval_start.as_ref())));
-            cells.push(instant(earlier.and_then(|earlier| earlier.interval_end.as_ref())));
-            cells.push(exact(figure.map(|figure| figure.count)));
-            cells.push(exact(figure.and_then(|figure| figure.value)));
-            writer.write_record(&cells)?;
-        }
-    }
-    Ok(String::from_utf8(writer.into_inner()?)?)
-}
-
-/// What a row stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RowKind {
-    /// A group in an interval.
-    Row,
-    /// All other groups in an interval.
-    Others,
-    /// A group over all intervals.
-    GroupTotal,
-    /// Everything.
-    Total,
-}
-
-impl RowKind {
-    fn of(row: &MetricRow) -> Self {
-        if row.others { Self::Others } else { Self::Row }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Row => "row",
-            Self::Others => "others",
-            Self::GroupTotal => "group_total",
-            Self::Total => "total",
-        }
-    }
-}
-
 fn names(figures: &[Figure]) -> Vec<String> {
     figures.iter().map(|(name, _)| name.clone()).collect()
 }
@@ -237,27 +130,8 @@ fn text_of(figures: &[Figure], name: &str) -> String {
     figures.iter().find(|(known, _)| known == name).map_or_else(|| ABSENT.to_owned(), |(_, text)| text.clone())
 }
 
-/// Every name once, in the order of first appearance.
-pub(crate) fn union(lists: impl Iterator<Item = Vec<String>>) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for name in lists.flatten() {
-        if !all.contains(&name) {
-            all.push(name);
-        }
-    }
-    all
-}
-
-fn share_name(share: &deskpulse_proto::v1::ShareValue) -> String {
-    format!("share<={}ms", milliseconds(share))
-}
-
 fn group_text(group: &GroupValue) -> String {
     group.value.clone().unwrap_or_else(|| ABSENT.to_owned())
-}
-
-pub(crate) fn instant(time: Option<&prost_types::Timestamp>) -> String {
-    time.and_then(timestamp).map(|time| time.to_string()).unwrap_or_default()
 }
 
 fn midnight(time: &prost_types::Timestamp, zone: &TimeZone) -> bool {
@@ -271,15 +145,12 @@ fn start_text(row: &MetricRow, zone: &TimeZone, date_only: bool) -> String {
     start.map_or_else(|| ABSENT.to_owned(), |start| local(start, zone, format))
 }
 
-pub(crate) fn exact<T: ToString>(value: Option<T>) -> String {
-    value.map(|value| value.to_string()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
-    use deskpulse_proto::v1::{Basis, PercentileValue, ShareValue, Unit};
+    use deskpulse_proto::v1::{Basis, Clock, PercentileValue, ShareValue, Unit};
 
     use super::*;
+    use crate::query::{render_csv, render_json};
 
     fn value(metric: &str, unit: Unit) -> MetricValue {
         MetricValue { metric: metric.to_owned(), basis: Basis::Event.into(), unit: unit.into(), ..Default::default() }

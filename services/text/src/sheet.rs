@@ -1,0 +1,151 @@
+//! An answer as lines of text: CSV with exact numbers, and the pieces tables share with it.
+
+use deskpulse_proto::v1::{Clock, MetricRow, QueryMetricsResponse, ShareValue};
+use jiff::Timestamp;
+
+/// An answer as CSV: a line for each group, interval and metric, with exact numbers; empty where there is no value.
+pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String, csv::Error> {
+    let values = || answer.rows.iter().flat_map(|row| &row.values);
+    let percentiles =
+        union(values().map(|value| value.percentiles.iter().map(|p| percentile_name(p.percentile)).collect()));
+    let shares = union(values().map(|value| value.shares.iter().map(share_name).collect()));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let fixed = [
+        "interval_start",
+        "interval_end",
+        "metric",
+        "basis",
+        "unit",
+        "count",
+        "value",
+        "numerator",
+        "denominator",
+        "sum",
+        "min",
+        "max",
+        "pending",
+        "conversation",
+    ];
+    let mut header: Vec<&str> = group_by.iter().map(String::as_str).collect();
+    header.extend(fixed);
+    header.extend(percentiles.iter().chain(&shares).map(String::as_str));
+    header.extend(["clock", "variant", "provisional", "deadline"]);
+    header.extend(["row", "earlier_start", "earlier_end", "earlier_count", "earlier_value"]);
+    writer.write_record(&header)?;
+    let rows = answer.rows.iter().map(|row| (row, RowKind::of(row)));
+    let group_totals = answer.group_totals.iter().map(|row| (row, RowKind::GroupTotal));
+    let totals = answer.total.iter().map(|row| (row, RowKind::Total));
+    for (row, kind) in rows.chain(group_totals).chain(totals) {
+        for (index, value) in row.values.iter().enumerate() {
+            let mut cells: Vec<String> =
+                row.group.iter().map(|group| group.value.clone().unwrap_or_default()).collect();
+            let word = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_ascii_lowercase();
+            let basis = word(value.basis().as_str_name(), "BASIS_");
+            let unit = word(value.unit().as_str_name(), "UNIT_");
+            let clock = Some(value.clock()).filter(|clock| *clock != Clock::Unspecified);
+            cells.extend([instant(row.interval_start.as_ref()), instant(row.interval_end.as_ref())]);
+            cells.extend([value.metric.clone(), basis, unit, value.count.to_string(), exact(value.value)]);
+            cells.extend([exact(value.numerator), exact(value.denominator), exact(value.sum)]);
+            cells.extend([exact(value.min), exact(value.max), exact(value.pending), value.conversation.clone()]);
+            let percentile = |name: &String| value.percentiles.iter().find(|p| percentile_name(p.percentile) == *name);
+            cells.extend(percentiles.iter().map(|name| exact(percentile(name).map(|p| p.value))));
+            let share = |name: &String| value.shares.iter().find(|share| share_name(share) == *name);
+            cells.extend(shares.iter().map(|name| exact(share(name).map(|share| share.share))));
+            cells.extend([exact(clock.map(|clock| word(clock.as_str_name(), "CLOCK_"))), value.variant.clone()]);
+            cells.extend([value.provisional.to_string(), instant(value.deadline.as_ref())]);
+            let earlier = row.earlier.as_ref();
+            let figure = earlier.and_then(|earlier| earlier.values.get(index));
+            cells.push(kind.name().to_owned());
+            cells.push(instant(earlier.and_then(|earlier| earlier.interval_start.as_ref())));
+            cells.push(instant(earlier.and_then(|earlier| earlier.interval_end.as_ref())));
+            cells.push(exact(figure.map(|figure| figure.count)));
+            cells.push(exact(figure.and_then(|figure| figure.value)));
+            writer.write_record(&cells)?;
+        }
+    }
+    text(writer)
+}
+
+/// What was written.
+fn text(writer: csv::Writer<Vec<u8>>) -> Result<String, csv::Error> {
+    let bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKind {
+    /// A group in an interval.
+    Row,
+    /// All other groups in an interval.
+    Others,
+    /// A group over all intervals.
+    GroupTotal,
+    /// Everything.
+    Total,
+}
+
+impl RowKind {
+    /// What a row of an answer stands for.
+    #[must_use]
+    pub fn of(row: &MetricRow) -> Self {
+        if row.others { Self::Others } else { Self::Row }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Row => "row",
+            Self::Others => "others",
+            Self::GroupTotal => "group_total",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// Every name once, in the order of first appearance.
+#[must_use]
+pub fn union(lists: impl Iterator<Item = Vec<String>>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in lists.flatten() {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+fn share_name(share: &deskpulse_proto::v1::ShareValue) -> String {
+    format!("share<={}ms", milliseconds(share))
+}
+
+/// What a percentile is called: `p99.9`.
+#[must_use]
+pub fn percentile_name(percentile: f64) -> String {
+    format!("p{percentile}")
+}
+
+/// The bound of a share, in milliseconds.
+#[must_use]
+pub fn milliseconds(share: &ShareValue) -> i64 {
+    share.at_most.as_ref().map_or(0, |bound| bound.seconds * 1_000 + i64::from(bound.nanos) / 1_000_000)
+}
+
+/// An instant, where it is one.
+#[must_use]
+pub fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
+    Timestamp::new(time.seconds, time.nanos).ok()
+}
+
+/// An instant as RFC 3339 has it; empty where there is none.
+#[must_use]
+pub fn instant(time: Option<&prost_types::Timestamp>) -> String {
+    time.and_then(timestamp).map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// A number in full; empty where there is none.
+#[must_use]
+pub fn exact<T: ToString>(value: Option<T>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
