@@ -114,6 +114,19 @@ impl Filter {
         }
     }
 
+    /// Calls `see` with every dimension it looks at, some more than once.
+    pub fn dimensions(&self, see: &mut impl FnMut(&Dimension)) {
+        match self {
+            Self::Everything => {}
+            Self::And(filters) | Self::Or(filters) => filters.iter().for_each(|filter| filter.dimensions(see)),
+            Self::Not(filter) => filter.dimensions(see),
+            Self::Equals { dimension, .. }
+            | Self::Prefix { dimension, .. }
+            | Self::OneOf { dimension, .. }
+            | Self::IsSet(dimension) => see(dimension),
+        }
+    }
+
     /// `AND` of one or more filters, flat: grouping alike with alike leaves no trace.
     fn all(filters: Vec<Self>) -> Self {
         let parts = filters.into_iter().flat_map(|it| match it {

@@ -44,7 +44,7 @@ use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
 use crate::series::{SeriesId, Symbol};
 use crate::time::Timestamp;
 
-use cells::{Advice, Cell, Extent, QUARTER_HOUR_MS, Room, Shelf, Values};
+use cells::{Advice, Cell, Extent, Lens, QUARTER_HOUR_MS, Room, Shelf, Values};
 use chunk::{ChunkRef, Facts};
 use column::{Column, Columns, Writer};
 use form::{Draft, Forms, Member};
@@ -875,12 +875,14 @@ impl View {
     }
 
     /// Calls `see` with every fact of a key that stands, or with [cells](cells) in the place of many of them, where the intervals that
-    /// a day lies in can be told apart by its quarter hours: `bounds` are those of the intervals, ascending.
+    /// a day lies in can be told apart by its quarter hours: `bounds` are those of the intervals, ascending. With a lens a cell may be of all series
+    /// that agree in its dimensions, under the name of one of them.
     pub fn summed(
         &self,
         tenant: Symbol,
         key: ColumnKey,
         bounds: &[i64],
+        mut lens: Option<Lens<'_>>,
         mut see: impl FnMut(Seen<'_>),
     ) -> Result<(), Unreadable> {
         let (Some(from_inclusive), Some(to_exclusive)) = (bounds.first().copied(), bounds.last().copied()) else {
@@ -897,7 +899,8 @@ impl View {
             let cutting = &bounds[before..before + within];
             let is_quartered = cutting.iter().all(|bound| bound.rem_euclid(QUARTER_HOUR_MS) == 0);
             let extent = day.extent(number);
-            let advice = if is_quartered { day.cells.advise(number, extent, epoch) } else { Advice::Facts };
+            let advice =
+                if is_quartered { day.cells.advise(number, lens.as_ref(), extent, epoch) } else { Advice::Facts };
             if let Advice::Cells(cells) = &advice
                 && let Some(cells) = cells.of(cutting.is_empty())
             {
@@ -926,7 +929,7 @@ impl View {
                     see(Seen::Fact(fact));
                 }
             });
-            day.cells.sum_up(number, (extent, epoch), values, &self.grid.room);
+            day.cells.sum_up(number, &mut lens, (extent, epoch), values, &self.grid.room);
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ pub const GREATEST: i64 = (1 << 49) - 1;
 pub const RELATIVE_ERROR: f64 = 1.0 / 128.0;
 /// Up to how many values a histogram is a list.
 const FEW: usize = 64;
+/// Up to how many filled buckets a histogram that is made of others is a list.
+const SORTED: usize = 512;
 
 /// The bucket a value falls in: the layout of `HdrHistogram` with 2 significant digits.
 #[inline]
@@ -48,6 +50,8 @@ pub struct Bucket {
 enum Buckets {
     /// The bucket of each value, in no order.
     Few(Vec<u32>),
+    /// The filled buckets and how many values are in each, ascending.
+    Sorted(Vec<(u32, u64)>),
     /// How many values are in each bucket.
     Many(Counts),
 }
@@ -102,6 +106,7 @@ impl Distribution {
     pub fn bytes(&self) -> usize {
         let buckets = match &self.buckets {
             Buckets::Few(list) => list.capacity() * size_of::<u32>(),
+            Buckets::Sorted(list) => list.capacity() * size_of::<(u32, u64)>(),
             Buckets::Many(counts) => counts.0.capacity() * size_of::<u64>(),
         };
         size_of::<Self>() + buckets
@@ -116,7 +121,33 @@ impl Distribution {
         match &mut self.buckets {
             Buckets::Few(list) if count == 1 && list.len() < FEW => list.push(bucket),
             Buckets::Few(_) => self.many().add_at(bucket, count),
+            Buckets::Sorted(list) => match list.binary_search_by_key(&bucket, |(known, _)| *known) {
+                Ok(place) => list[place].1 += count,
+                Err(place) if list.len() < SORTED => list.insert(place, (bucket, count)),
+                Err(_) => self.many().add_at(bucket, count),
+            },
             Buckets::Many(counts) => counts.add_at(bucket, count),
+        }
+    }
+
+    /// Adds to many buckets, ascending.
+    fn add_sorted(&mut self, others: Vec<(u32, u64)>) {
+        if let Buckets::Few(list) = &self.buckets
+            && !others.is_empty()
+        {
+            self.buckets = Buckets::Sorted(counted(list));
+        }
+        match &mut self.buckets {
+            Buckets::Few(_) => {}
+            Buckets::Sorted(list) if list.is_empty() && others.len() <= SORTED => *list = others,
+            Buckets::Sorted(list) => {
+                let merged = merged(list, &others);
+                *list = merged;
+                if list.len() > SORTED {
+                    self.many();
+                }
+            }
+            Buckets::Many(counts) => others.iter().for_each(|(bucket, count)| counts.add_at(*bucket, *count)),
         }
     }
 
@@ -125,24 +156,30 @@ impl Distribution {
         self.merge_parts(other.count, other.sum, other.min().zip(other.max()), []);
         match &other.buckets {
             Buckets::Few(list) => list.iter().for_each(|bucket| self.add_to_bucket(*bucket, 1)),
+            Buckets::Sorted(list) => self.add_sorted(list.clone()),
             Buckets::Many(counts) => self.many().add(counts, bucket_of(other.min) as usize),
         }
     }
 
     /// The counts, in a list from now on.
     fn many(&mut self) -> &mut Counts {
-        if let Buckets::Few(list) = &mut self.buckets {
-            let mut counts = Counts::default();
-            list.drain(..).for_each(|known| counts.add_at(known, 1));
+        let mut counts = Counts::default();
+        match &self.buckets {
+            Buckets::Few(list) => list.iter().for_each(|known| counts.add_at(*known, 1)),
+            // The greatest first, so that there is room for all.
+            Buckets::Sorted(list) => list.iter().rev().for_each(|(known, count)| counts.add_at(*known, *count)),
+            Buckets::Many(_) => {}
+        }
+        if !matches!(self.buckets, Buckets::Many(_)) {
             self.buckets = Buckets::Many(counts);
         }
         match &mut self.buckets {
             Buckets::Many(counts) => counts,
-            Buckets::Few(_) => unreachable!("it was made one above"),
+            Buckets::Few(_) | Buckets::Sorted(_) => unreachable!("it was made one above"),
         }
     }
 
-    /// Adds the parts of a distribution as they travel: count, sum, least and greatest value, and filled buckets.
+    /// Adds the parts of a distribution as they travel: count, sum, least and greatest value, and filled buckets, ascending.
     pub fn merge_parts(
         &mut self,
         count: u64,
@@ -157,9 +194,21 @@ impl Distribution {
             self.max = self.max.max(max);
         }
         let last = bucket_of(GREATEST);
-        for (bucket, count) in buckets {
-            self.add_to_bucket(bucket.min(last), count);
+        if let Buckets::Many(counts) = &mut self.buckets {
+            buckets.into_iter().for_each(|(bucket, count)| counts.add_at(bucket.min(last), count));
+            return;
         }
+        let buckets = buckets.into_iter();
+        let mut others: Vec<(u32, u64)> = Vec::with_capacity(buckets.size_hint().0);
+        for (bucket, count) in buckets {
+            let bucket = bucket.min(last);
+            match others.last_mut() {
+                // They ascend, but the last ones may be beyond the greatest there is.
+                Some((before, known)) if *before >= bucket => *known += count,
+                _ => others.push((bucket, count)),
+            }
+        }
+        self.add_sorted(others);
     }
 
     /// The number of values.
@@ -195,12 +244,8 @@ impl Distribution {
     /// Buckets with anything in them and how much, ascending.
     pub fn filled_buckets(&self) -> impl Iterator<Item = (u32, u64)> {
         let (few, many) = match &self.buckets {
-            Buckets::Few(list) => {
-                let mut sorted = list.clone();
-                sorted.sort_unstable();
-                let count_of = |same: &[u32]| (same[0], same.len() as u64);
-                (sorted.chunk_by(u32::eq).map(count_of).collect::<Vec<_>>(), &[][..])
-            }
+            Buckets::Few(list) => (counted(list), &[][..]),
+            Buckets::Sorted(list) => (list.clone(), &[][..]),
             Buckets::Many(counts) => (Vec::new(), counts.0.as_slice()),
         };
         // None is before that of the least value.
@@ -223,6 +268,14 @@ impl Distribution {
                 let place = usize::try_from(rank - 1).ok().filter(|place| *place < few.len());
                 place.map(|place| *few.select_nth_unstable(place).1)
             }
+            Buckets::Sorted(list) => {
+                let mut before = 0;
+                let reaches = |(_, count): &&(u32, u64)| {
+                    before += count;
+                    before >= rank
+                };
+                list.iter().find(reaches).map(|(bucket, _)| *bucket)
+            }
             Buckets::Many(counts) => counts.bucket_at(bucket_of(self.min), rank),
         };
         Some(bucket.map_or(self.max, |bucket| greatest_in(bucket).clamp(self.min, self.max)))
@@ -240,6 +293,32 @@ impl Distribution {
         }
         histogram
     }
+}
+
+/// The buckets in a list and how often each stands there, ascending.
+fn counted(list: &[u32]) -> Vec<(u32, u64)> {
+    let mut sorted = list.to_vec();
+    sorted.sort_unstable();
+    sorted.chunk_by(u32::eq).map(|same| (same[0], same.len() as u64)).collect()
+}
+
+/// Two ascending lists as one.
+fn merged(ours: &[(u32, u64)], theirs: &[(u32, u64)]) -> Vec<(u32, u64)> {
+    let mut merged = Vec::with_capacity(ours.len() + theirs.len());
+    let (mut ours, mut theirs) = (ours.iter().peekable(), theirs.iter().peekable());
+    while let (Some(&&(a, count)), Some(&&(b, other))) = (ours.peek(), theirs.peek()) {
+        let (is_ours, is_theirs) = (a <= b, b <= a);
+        merged.push((a.min(b), if is_ours { count } else { 0 } + if is_theirs { other } else { 0 }));
+        if is_ours {
+            ours.next();
+        }
+        if is_theirs {
+            theirs.next();
+        }
+    }
+    merged.extend(ours);
+    merged.extend(theirs);
+    merged
 }
 
 /// How many values are in each bucket, from the first.

@@ -6,6 +6,7 @@ mod listed;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -14,7 +15,7 @@ use crate::dimension::Dimension;
 use crate::event::Id;
 use crate::fact::{Anchor, Clock, Measure, Weight};
 use crate::filter::Filter;
-use crate::grid::cells::Cell;
+use crate::grid::cells::{Cell, Lens};
 use crate::grid::{ColumnKey, Range, Seen, StoredFact, SubjectNumber, View};
 use crate::histogram::Distribution;
 use crate::interval::Cut;
@@ -135,16 +136,6 @@ impl Partial {
         self.keep_next();
     }
 
-    /// Makes its distinct values different from those of every other tenant.
-    #[must_use]
-    pub fn of_tenant(mut self, tenant: Symbol) -> Self {
-        // An odd number, so that different values stay different.
-        const SPREAD: i64 = 0x9E37_79B9_7F4A_7C15_u64.cast_signed();
-        let apart = i64::from(tenant.number()).wrapping_mul(SPREAD);
-        self.distinct = self.distinct.into_iter().map(|value| value.wrapping_add(apart)).collect();
-        self
-    }
-
     fn keep_next(&mut self) {
         self.next.sort_unstable();
         self.next.truncate(MAX_NEXT);
@@ -201,7 +192,7 @@ pub enum NotCollected {
 }
 
 /// The figures of every group and bucket with anything in it: one [`Partial`] for each part of the plan.
-pub type Rows = HashMap<(Group, u32), Vec<Partial>>;
+pub type Rows = HashMap<(Group, u32), Vec<Partial>, RandomState>;
 
 /// Adds the figures of others to some: of other partitions, or of other tenants.
 pub fn merge(rows: &mut Rows, others: impl IntoIterator<Item = ((Group, u32), Vec<Partial>)>) {
@@ -225,12 +216,51 @@ pub fn collect(
 ) -> Result<Rows, NotCollected> {
     let mut groups = Groups::new(names, plan, gathered);
     let mut rows = Found::default();
+    collect_into(&mut rows, &mut groups, view, tenant, plan, gathered)?;
+    Ok(rows.named(&groups))
+}
+
+/// Collects what a plan asks for from one partition, for several tenants together: what was gathered for each stands beside it.
+pub fn collect_all<'a>(
+    view: &View,
+    names: &Names,
+    tenants: impl Iterator<Item = (Symbol, &'a Gathered)>,
+    plan: &'a Plan,
+) -> Result<Rows, NotCollected> {
+    // Whom a fact is credited to is a tenant's own.
+    let is_shared = !Gathered::is_needed(plan);
+    let none = Gathered::default();
+    let mut groups = Groups::new(names, plan, &none);
+    let mut found = Found::default();
+    let mut rows = Rows::default();
+    for (tenant, gathered) in tenants {
+        if is_shared {
+            collect_into(&mut found, &mut groups, view, tenant, plan, gathered)?;
+        } else {
+            merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
+        }
+        if rows.len() > MAX_ROWS {
+            return Err(TooManyRows.into());
+        }
+    }
+    merge(&mut rows, found.named(&groups));
+    Ok(rows)
+}
+
+fn collect_into<'a>(
+    rows: &mut Found,
+    groups: &mut Groups<'a>,
+    view: &View,
+    tenant: Symbol,
+    plan: &'a Plan,
+    gathered: &Gathered,
+) -> Result<(), NotCollected> {
     let has_business_hours = has_business_hours(view, tenant)?;
     for (index, part) in plan.parts.iter().enumerate() {
-        let partials = Partials { rows: &mut rows, part: index, parts: plan.parts.len(), too_many: false };
+        let partials = Partials { rows, part: index, parts: plan.parts.len(), too_many: false };
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
         let table = groups.table(&part.filter);
-        let mut collector = Collector { view, tenant, plan, part, clock, groups: &mut groups, table, partials };
+        let mut collector = Collector { view, tenant, plan, part, clock, groups, table, partials };
         match part.reduction {
             Reduction::Count => collector.summed(
                 |partial, _| partial.count += 1,
@@ -275,7 +305,7 @@ pub fn collect(
         }
         view.check()?;
     }
-    Ok(rows.list.into_iter().map(|((group, bucket), partials)| ((groups.named(group), bucket), partials)).collect())
+    Ok(())
 }
 
 impl View {
@@ -297,18 +327,18 @@ fn has_business_hours(view: &View, tenant: Symbol) -> Result<bool, Unreadable> {
 }
 
 /// Collects one part.
-struct Collector<'a, 'b> {
+struct Collector<'a, 'b, 'g> {
     view: &'a View,
     tenant: Symbol,
     plan: &'a Plan,
     part: &'a Part,
     clock: Clock,
-    groups: &'b mut Groups<'a>,
+    groups: &'b mut Groups<'g>,
     table: TableNumber,
     partials: Partials<'b>,
 }
 
-impl Collector<'_, '_> {
+impl Collector<'_, '_, '_> {
     fn keys(&self) -> impl Iterator<Item = ColumnKey> {
         let (anchor, clock) = (self.part.anchor, self.clock);
         self.part.measures.iter().map(move |measure| ColumnKey { measure: *measure, anchor, clock })
@@ -358,8 +388,15 @@ impl Collector<'_, '_> {
     ) -> Result<(), Unreadable> {
         let mut cut = self.plan.cut.finder();
         let keys: Vec<ColumnKey> = self.keys().collect();
+        let mut stand_ins = self.groups.take_stand_ins(&self.part.filter);
         for key in keys {
-            self.view.summed(self.tenant, key, self.plan.cut.bounds(), |seen| {
+            let dimensions = Arc::clone(&stand_ins.dimensions);
+            let names = self.groups.names;
+            let mut stand_in = |series| stand_ins.of(series, names);
+            // Whom a fact is credited to is known to a question, not to a day.
+            let lens = Lens { dimensions: &dimensions, stand_in: &mut stand_in };
+            let lens = Some(lens).filter(|_| !key.measure.is_credited());
+            self.view.summed(self.tenant, key, self.plan.cut.bounds(), lens, |seen| {
                 let (at_ms, series) = match &seen {
                     Seen::Fact(fact) => (fact.at_ms, fact.series),
                     Seen::Cell(cell) => (cell.at_ms, cell.series),
@@ -375,6 +412,7 @@ impl Collector<'_, '_> {
                 }
             })?;
         }
+        self.groups.stand_ins.push(stand_ins);
         Ok(())
     }
 
@@ -393,12 +431,15 @@ impl Collector<'_, '_> {
     }
 
     fn distinct_values(&mut self) -> Result<(), Unreadable> {
+        // Two tenants' customers of one number are two. An odd number, so that different values stay different.
+        const SPREAD: i64 = 0x9E37_79B9_7F4A_7C15_u64.cast_signed();
+        let apart = i64::from(self.tenant.number()).wrapping_mul(SPREAD);
         let mut count = 0;
         self.each(|partials, group, bucket, fact| {
             if count > MAX_DISTINCT {
                 partials.too_many = true;
             } else if let Some(partial) = partials.get(group, bucket) {
-                count += usize::from(partial.distinct.insert(fact.value));
+                count += usize::from(partial.distinct.insert(fact.value.wrapping_add(apart)));
             }
         })
     }
@@ -696,6 +737,13 @@ struct Found {
     places: HashMap<(u32, u32), u32, RandomState>,
     /// For each group the bucket it was looked up for last, and its place: facts that follow each other are mostly of one bucket.
     last: Vec<Option<(u32, u32)>>,
+}
+
+impl Found {
+    fn named(self, groups: &Groups) -> Rows {
+        let named = |((group, bucket), partials)| ((groups.named(group), bucket), partials);
+        self.list.into_iter().map(named).collect()
+    }
 }
 
 /// The partial figures of one part.

@@ -542,3 +542,63 @@ fn all_tenants_are_asked_at_once() {
         }
     });
 }
+
+#[test]
+fn an_answer_is_the_same_however_often_and_after_whatever_else_it_is_asked() {
+    let suite = Suite::start();
+    let mut random = Random(11);
+    // Two busy days, so that readers sum them up.
+    let mut made = conversations(&mut random, 4_000);
+    made.iter_mut().for_each(|it| it.opened_s = first_instant() + (it.opened_s - first_instant()) / 7);
+    run(async {
+        let client = suite.client();
+        let metrics = ["conversations_opened", "first_response_time", "resolutions", "messages_sent"];
+        let mut questions = Vec::new();
+        for group_by in [&[][..], &["team"], &["agent"], &["tag"], &["team", "tag"]] {
+            for filter in ["", "team = \"blue\"", "NOT team:*", "tag = vip OR agent IN (\"agent-1\", \"agent-2\")"] {
+                for interval in ["", "1d", "15m", "1m"] {
+                    if interval == "1m" && !filter.is_empty() {
+                        continue;
+                    }
+                    let mut question = week(&metrics);
+                    question.group_by = group_by.iter().map(ToString::to_string).collect();
+                    filter.clone_into(&mut question.filter);
+                    interval.clone_into(&mut question.interval);
+                    question.metrics[1].percentiles = vec![0.0, 50.0, 95.0, 100.0];
+                    questions.push(question);
+                }
+            }
+        }
+        let all = events(&made, "c");
+        // In two parts: what was summed up of the first has to be forgotten.
+        let (first, second) = all.split_at(all.len() / 2);
+        for part in [first, second] {
+            for batch in part.chunks(1_000) {
+                client.send(batch.to_vec()).await;
+            }
+            let mut answers: Vec<Vec<MetricRow>> = Vec::new();
+            for question in &questions {
+                let rows = whole(&client, question).await.rows;
+                // Shares are counted fact by fact.
+                let mut exactly = question.clone();
+                exactly.metrics = vec![question.metrics[1].clone()];
+                exactly.metrics[0].at_most = vec![prost_types::Duration { seconds: 60, nanos: 0 }];
+                let exactly = whole(&client, &exactly).await.rows;
+                let figures = |rows: &[MetricRow], metric: usize| -> Vec<(Vec<String>, Option<i64>, MetricValue)> {
+                    let of = |row: &MetricRow| {
+                        let value = MetricValue { shares: Vec::new(), ..row.values[metric].clone() };
+                        (group(row), row.interval_start.map(|start| start.seconds), value)
+                    };
+                    rows.iter().map(of).filter(|(_, _, value)| value.count > 0).collect()
+                };
+                assert!(figures(&rows, 1) == figures(&exactly, 0), "{question:?}");
+                answers.push(rows);
+            }
+            for _ in 0..3 {
+                for (question, known) in questions.iter().zip(&answers) {
+                    assert!(whole(&client, question).await.rows == *known, "{question:?}");
+                }
+            }
+        }
+    });
+}

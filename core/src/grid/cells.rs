@@ -5,6 +5,10 @@
 //! with the day, for the readers after it: *cells*, each a count and a distribution. Nothing is taken from what a writer does, and
 //! the facts stay: who asks for subjects, for minutes or for exact bounds reads those.
 //!
+//! Of most series there are few facts, but a question looks at some of their dimensions only: through that [`Lens`] series that agree there
+//! are one, and the cells of a day are few. Such cells are kept for the questions that look at the same dimensions, whatever values they
+//! ask for.
+//!
 //! Cells are made of all that stands of a day once a question has seen it twice without a change, and hold as long as nothing is added
 //! to it. They are swapped in as a whole.
 
@@ -17,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::{DAY_MS, StoredFact};
+use crate::dimension::Dimension;
 use crate::histogram::{Bucket, bucket_of};
 use crate::series::SeriesId;
 
@@ -24,12 +29,30 @@ use crate::series::SeriesId;
 pub const QUARTER_HOUR_MS: i64 = 15 * 60 * 1_000;
 
 /// From how many facts on a day is worth cells, and up to how many are summed up at once.
-const BUSY: usize = if cfg!(test) { 40 } else { 1_000 };
+const BUSY: usize = if cfg!(test) { 40 } else { 64 };
 const MOST: usize = 1 << 22;
 /// A fact alone takes at least so many bytes.
 const LEAST_BYTES: usize = 5;
 /// How many facts a cell must stand for, on average: drawn by measurement, see `benches/core/cells.rs`.
 pub(super) const DENSE: usize = 8;
+/// The same through a lens, which saves looking up each fact's series, too.
+const DENSE_THROUGH_LENS: usize = 2;
+/// The most measures and lenses a day keeps anything of.
+const LEFT: usize = 64;
+
+/// Which dimensions a question looks at, and for each series one that stands for all that agree with it in these.
+pub struct Lens<'a> {
+    /// The dimensions, in order, each once.
+    pub dimensions: &'a Arc<[Dimension]>,
+    /// Whom a series is counted with.
+    pub stand_in: &'a mut dyn FnMut(SeriesId) -> SeriesId,
+}
+
+impl std::fmt::Debug for Lens<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lens").field("dimensions", self.dimensions).finish_non_exhaustive()
+    }
+}
 
 /// A count and a distribution of the values of one series, in a quarter hour or a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +116,13 @@ impl Value {
         Self { place: u64::from(slot) << Self::SLOT | u64::from(series.0) << Self::SERIES | bucket, value }
     }
 
+    fn seen_as(self, stand_in: &mut dyn FnMut(SeriesId) -> SeriesId) -> Self {
+        let (slot, series) = self.cell();
+        let bucket = u64::from(self.bucket());
+        let SeriesId(series) = stand_in(series);
+        Self { place: u64::from(slot) << Self::SLOT | u64::from(series) << Self::SERIES | bucket, ..self }
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "these are its parts")]
     fn cell(self) -> (u8, SeriesId) {
         ((self.place >> Self::SLOT) as u8, SeriesId((self.place >> Self::SERIES) as u32))
@@ -125,15 +155,16 @@ impl Values {
         }
     }
 
-    fn made(self, epoch: u64, room: &Arc<Room>) -> Option<Arc<Cells>> {
-        let mut values = self.list.filter(|values| values.len() >= BUSY)?;
+    /// Cells, where there are at least so many facts in each on average.
+    fn made(&self, dense: usize, epoch: u64, room: &Arc<Room>) -> Option<Arc<Cells>> {
+        let mut values = self.list.clone().filter(|values| values.len() >= BUSY)?;
         values.sort_unstable();
-        let quarters = Sums::of(&values, self.day_ms, QUARTER_HOUR_MS);
+        let quarters = Sums::of(&values, dense, self.day_ms, QUARTER_HOUR_MS);
         for value in &mut values {
             value.place &= (1 << Value::SLOT) - 1;
         }
         values.sort_unstable();
-        let day = Sums::of(&values, self.day_ms, DAY_MS);
+        let day = Sums::of(&values, dense, self.day_ms, DAY_MS);
         let bytes = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
         if bytes == 0 || !room.take(bytes) {
             return None;
@@ -153,10 +184,10 @@ pub(super) struct Sums {
 
 impl Sums {
     /// Sorted values; `None` where they are not dense.
-    fn of(values: &[Value], day_ms: i64, slot_ms: i64) -> Option<Self> {
+    fn of(values: &[Value], dense: usize, day_ms: i64, slot_ms: i64) -> Option<Self> {
         let is_same_cell = |a: &Value, b: &Value| a.cell() == b.cell();
         let count = values.chunk_by(is_same_cell).count();
-        if count * DENSE > values.len() {
+        if count * dense > values.len() {
             return None;
         }
         let (mut cells, mut buckets) = (Vec::with_capacity(count), Vec::new());
@@ -261,9 +292,18 @@ enum Found {
     Dense(Arc<Cells>),
 }
 
-/// The cells of a day, by measure.
+/// What readers left of a measure, seen through a lens or not, when it was of an extent.
+#[derive(Debug, Clone)]
+struct Left {
+    key: usize,
+    lens: Option<Arc<[Dimension]>>,
+    extent: Extent,
+    found: Found,
+}
+
+/// The cells of a day.
 #[derive(Debug)]
-pub(super) struct Shelf(ArcSwap<Vec<(usize, Extent, Found)>>);
+pub(super) struct Shelf(ArcSwap<Vec<Left>>);
 
 /// What to do for a measure.
 pub(super) enum Advice {
@@ -281,33 +321,69 @@ impl Shelf {
     }
 
     /// For a reader at an epoch who found the measure to be of an extent.
-    pub(super) fn advise(&self, key: usize, extent: Extent, epoch: u64) -> Advice {
+    pub(super) fn advise(&self, key: usize, lens: Option<&Lens>, extent: Extent, epoch: u64) -> Advice {
         if !extent.may_be_busy() {
             return Advice::Facts;
         }
+        let lens = lens.map(|lens| lens.dimensions);
         let known = self.0.load();
-        match known.iter().find(|(known, ..)| *known == key) {
-            Some((_, known, found)) if *known == extent => match found {
-                Found::Asked => Advice::SumUp,
-                Found::Dense(cells) if cells.epoch <= epoch => Advice::Cells(Arc::clone(cells)),
-                Found::Dense(_) | Found::Sparse => Advice::Facts,
-            },
-            _ => {
-                self.leave(key, extent, &Found::Asked);
+        let found = |lens: Option<&Arc<[Dimension]>>| {
+            let is_it = |left: &&Left| left.key == key && left.lens.as_ref() == lens && left.extent == extent;
+            known.iter().find(is_it).map(|left| &left.found)
+        };
+        // Cells of every series will do for everybody.
+        let found = match found(None) {
+            Some(dense @ Found::Dense(_)) => Some(dense),
+            _ => found(lens),
+        };
+        match found {
+            Some(Found::Asked) => Advice::SumUp,
+            Some(Found::Dense(cells)) if cells.epoch <= epoch => Advice::Cells(Arc::clone(cells)),
+            Some(Found::Dense(_) | Found::Sparse) => Advice::Facts,
+            None => {
+                self.leave(key, lens, extent, &Found::Asked);
                 Advice::Facts
             }
         }
     }
 
     /// Leaves for the next readers what a measure comes to: all its facts of this extent, and up to an epoch, that stand.
-    pub(super) fn sum_up(&self, key: usize, (extent, epoch): (Extent, u64), values: Values, room: &Arc<Room>) {
-        self.leave(key, extent, &values.made(epoch, room).map_or(Found::Sparse, Found::Dense));
+    pub(super) fn sum_up(
+        &self,
+        key: usize,
+        lens: &mut Option<Lens<'_>>,
+        (extent, epoch): (Extent, u64),
+        mut values: Values,
+        room: &Arc<Room>,
+    ) {
+        let is_sparse = |left: &Left| {
+            left.key == key && left.lens.is_none() && left.extent == extent && matches!(left.found, Found::Sparse)
+        };
+        if !self.0.load().iter().any(is_sparse) {
+            let made = values.made(DENSE, epoch, room).map_or(Found::Sparse, Found::Dense);
+            self.leave(key, None, extent, &made);
+            if matches!(made, Found::Dense(_)) {
+                return;
+            }
+        }
+        if let Some(Lens { dimensions, stand_in }) = lens {
+            for value in values.list.iter_mut().flatten() {
+                *value = value.seen_as(*stand_in);
+            }
+            let made = values.made(DENSE_THROUGH_LENS, epoch, room).map_or(Found::Sparse, Found::Dense);
+            self.leave(key, Some(dimensions), extent, &made);
+        }
     }
 
-    fn leave(&self, key: usize, extent: Extent, found: &Found) {
+    fn leave(&self, key: usize, lens: Option<&Arc<[Dimension]>>, extent: Extent, found: &Found) {
         self.0.rcu(|known| {
-            let others = known.iter().filter(|(known, ..)| *known != key).cloned();
-            others.chain([(key, extent, found.clone())]).collect::<Vec<_>>()
+            // What was of another extent is of no use any more.
+            let is_other = |left: &&Left| left.key != key || (left.extent == extent && left.lens.as_ref() != lens);
+            let others = known.iter().filter(is_other).cloned();
+            let others: Vec<Left> = others.collect();
+            let longest_ago = (others.len() + 1).saturating_sub(LEFT);
+            let new = Left { key, lens: lens.cloned(), extent, found: found.clone() };
+            others.into_iter().skip(longest_ago).chain([new]).collect::<Vec<_>>()
         });
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -17,7 +18,7 @@ type Key = [Option<Symbol>];
 ///
 /// A question sees far more facts than series, and far more series than groups: what a fact costs is two looks into a list.
 pub(super) struct Groups<'a> {
-    names: &'a Names,
+    pub(super) names: &'a Names,
     gathered: &'a Gathered,
     filter: &'a Filter,
     group_by: &'a [Dimension],
@@ -30,6 +31,39 @@ pub(super) struct Groups<'a> {
     /// Groups that a series may belong to at once.
     sets: Vec<Box<[u32]>>,
     set_numbers: HashMap<Box<[u32]>, u32, RandomState>,
+    /// For each list of dimensions looked at.
+    pub(super) stand_ins: Vec<StandIns>,
+}
+
+/// For each series one that agrees with it in some dimensions: the first of these that was met.
+pub(super) struct StandIns {
+    pub(super) dimensions: Arc<[Dimension]>,
+    table: Table,
+    first: HashMap<Box<[u32]>, SeriesId, RandomState>,
+}
+
+impl StandIns {
+    #[inline]
+    pub(super) fn of(&mut self, series: SeriesId, names: &Names) -> SeriesId {
+        self.table.get(series).map_or_else(|| self.find(series, names), SeriesId)
+    }
+
+    #[cold]
+    fn find(&mut self, series: SeriesId, names: &Names) -> SeriesId {
+        let Some(values) = names.values(series) else { return series };
+        let mut key: Vec<u32> = Vec::with_capacity(self.dimensions.len());
+        for dimension in &*self.dimensions {
+            if *dimension == Dimension::Tag {
+                key.push(u32::try_from(values.tags().len()).expect("few tags"));
+                key.extend(values.tags().iter().map(|tag| tag.number()));
+            } else {
+                key.push(values.value(dimension, names).map_or(0, Symbol::number));
+            }
+        }
+        let first = *self.first.entry(key.into()).or_insert(series);
+        self.table.set(series, first.0);
+        first
+    }
 }
 
 /// A table of [`Groups`], for one filter.
@@ -74,6 +108,7 @@ impl<'a> Groups<'a> {
             others: None,
             sets: Vec::new(),
             set_numbers: HashMap::default(),
+            stand_ins: Vec::new(),
         };
         if let Some(only) = &plan.only {
             // A value without a symbol is in no series.
@@ -97,6 +132,19 @@ impl<'a> Groups<'a> {
             self.tables.push((filter, Table::default()));
             self.tables.len() - 1
         }))
+    }
+
+    /// The stand-ins for those dimensions that the plan and a filter beside its own look at; to be given back.
+    pub(super) fn take_stand_ins(&mut self, filter: &Filter) -> StandIns {
+        let mut dimensions = self.group_by.to_vec();
+        self.filter.dimensions(&mut |dimension| dimensions.push(dimension.clone()));
+        filter.dimensions(&mut |dimension| dimensions.push(dimension.clone()));
+        dimensions.sort_unstable();
+        dimensions.dedup();
+        match self.stand_ins.iter().position(|known| *known.dimensions == *dimensions) {
+            Some(known) => self.stand_ins.swap_remove(known),
+            None => StandIns { dimensions: dimensions.into(), table: Table::default(), first: HashMap::default() },
+        }
     }
 
     /// The groups that a series belongs to.

@@ -4505,12 +4505,10 @@ pub struct Partial {
     /// How many values are at or below each bound asked for.
     #[prost(uint64, repeated, tag = "5")]
     pub at_most: ::prost::alloc::vec::Vec<u64>,
-    /// Indices of the histogram buckets that hold anything, ascending, as differences.
-    #[prost(uint32, repeated, tag = "6")]
-    pub histogram_index_deltas: ::prost::alloc::vec::Vec<u32>,
-    /// The number of values in each of those buckets.
-    #[prost(uint64, repeated, tag = "7")]
-    pub histogram_counts: ::prost::alloc::vec::Vec<u64>,
+    /// The histogram buckets that hold anything, ascending: for each two varints, by how much its number is greater than that of the one before, and how
+    /// many values it holds.
+    #[prost(bytes = "vec", tag = "12")]
+    pub histogram: ::prost::alloc::vec::Vec<u8>,
     /// For ages: the conversation of the greatest; empty otherwise.
     #[prost(string, tag = "8")]
     pub oldest: ::prost::alloc::string::String,

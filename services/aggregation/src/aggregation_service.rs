@@ -11,8 +11,8 @@ use deskpulse_core::grid::{Effort, View};
 use deskpulse_core::interval::Cut;
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::snapshot::{
-    Gathered, Group, List, Listed, Listing, MAX_READ, MAX_ROWS, NotCollected, Only, Part, Partial, Place, Plan,
-    Reduction, Rows, TooManyRows, collect, list, merge,
+    Gathered, Group, List, Listed, Listing, MAX_READ, NotCollected, Only, Part, Partial, Place, Plan, Reduction, Rows,
+    collect_all, list, merge,
 };
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
@@ -26,6 +26,7 @@ use deskpulse_proto::v1::{
     ListSubjectsResponse, PartialRow, PartitionPosition, ReadConfigRequest, ReadConfigResponse, SubjectFigure,
     WatchRequest, WatchResponse,
 };
+use prost::encoding::encode_varint;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -159,7 +160,7 @@ impl AggregationApi {
                 tokio::task::spawn_blocking(move || of_partition(&view, &names, &tenants, &plans, &gathered))
             })
             .collect();
-        let mut collected = vec![Rows::new(); plans.len()];
+        let mut collected = vec![Rows::default(); plans.len()];
         for task in tasks {
             let plans = task.await.map_err(|error| not_finished(&error))?.map_err(|error| not_collected(&error))?;
             collected.iter_mut().zip(plans).for_each(|(known, rows)| merge(known, rows));
@@ -225,21 +226,11 @@ fn of_partition(
     plans: &[Plan],
     gathered: &[Gathered],
 ) -> Result<Vec<Rows>, NotCollected> {
-    let mut all = vec![Rows::new(); plans.len()];
-    for (tenant, gathered) in tenants.iter().zip(gathered.chunks(plans.len())) {
-        for ((known, plan), gathered) in all.iter_mut().zip(plans).zip(gathered) {
-            let rows = collect(view, names, *tenant, plan, gathered)?;
-            let apart = |partials: Vec<Partial>| match tenants.len() {
-                1 => partials,
-                _ => partials.into_iter().map(|partial| partial.of_tenant(*tenant)).collect(),
-            };
-            merge(known, rows.into_iter().map(|(key, partials)| (key, apart(partials))));
-            if known.len() > MAX_ROWS {
-                return Err(TooManyRows.into());
-            }
-        }
-    }
-    Ok(all)
+    let of_plan = |(number, plan)| {
+        let gathered = gathered.iter().skip(number).step_by(plans.len());
+        collect_all(view, names, tenants.iter().copied().zip(gathered), plan)
+    };
+    plans.iter().enumerate().map(of_plan).collect()
 }
 
 /// Works something out where it holds nobody up.
@@ -497,16 +488,12 @@ fn listed(fact: Listed) -> SubjectFigure {
 /// A partial figure as it travels.
 #[must_use]
 pub fn encode(partial: &Partial) -> v1::Partial {
-    let mut last = 0;
-    let (histogram_index_deltas, histogram_counts) = partial
-        .distribution
-        .filled_buckets()
-        .map(|(bucket, count)| {
-            let delta = bucket - last;
-            last = bucket;
-            (delta, count)
-        })
-        .unzip();
+    let (mut last, mut histogram) = (0, Vec::new());
+    for (bucket, count) in partial.distribution.filled_buckets() {
+        encode_varint(u64::from(bucket - last), &mut histogram);
+        encode_varint(count, &mut histogram);
+        last = bucket;
+    }
     let (sum_high, sum) = halves(partial.distribution.sum());
     v1::Partial {
         count: partial.count,
@@ -515,8 +502,7 @@ pub fn encode(partial: &Partial) -> v1::Partial {
         min: partial.distribution.min(),
         max: partial.distribution.max(),
         at_most: partial.at_most.clone(),
-        histogram_index_deltas,
-        histogram_counts,
+        histogram,
         oldest: partial.oldest.as_deref().unwrap_or_default().to_owned(),
         distinct: partial.distinct.iter().copied().collect(),
         next: partial

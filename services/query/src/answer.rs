@@ -14,6 +14,7 @@ use deskpulse_proto::v1::{
     PercentileValue, QueryMetricsResponse, RunningTarget, ShareValue,
 };
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
+use prost::encoding::decode_varint;
 
 use crate::query_service::basis_on_the_wire;
 use crate::question::{After, Asked, GroupBy, OrderKey, Question, Sheet, Sheets, What};
@@ -117,7 +118,7 @@ fn buckets(sheet: Option<&Sheet>) -> &[Bucket] {
 }
 
 fn decoded(plan: CollectedPlan) -> Rows {
-    let mut rows = Rows::new();
+    let mut rows = Rows::default();
     let decoded = plan.rows.into_iter().map(|row| {
         let group: Group = row.group.into_iter().map(|value| value.value).collect();
         ((group, row.bucket), row.partials.into_iter().map(decode).collect())
@@ -230,14 +231,19 @@ fn decode(partial: v1::Partial) -> Partial {
         next: partial.next.into_iter().map(|next| (next.value, next.subject.into())).collect(),
         ..Partial::default()
     };
-    let values = partial.histogram_counts.iter().sum();
-    let buckets = partial.histogram_index_deltas.iter().scan(0u32, |bucket, delta| {
-        *bucket = bucket.saturating_add(*delta);
-        Some(*bucket)
+    let mut bytes = partial.histogram.as_slice();
+    let mut bucket = 0u32;
+    let buckets = std::iter::from_fn(|| {
+        let delta = decode_varint(&mut bytes).ok()?;
+        let count = decode_varint(&mut bytes).ok()?;
+        bucket = bucket.saturating_add(u32::try_from(delta).unwrap_or(u32::MAX));
+        Some((bucket, count))
     });
+    let buckets: Vec<(u32, u64)> = buckets.collect();
+    let values = buckets.iter().map(|(_, count)| count).sum();
     let range = partial.min.zip(partial.max);
     let sum = (i128::from(partial.sum_high) << 62) + i128::from(partial.sum);
-    decoded.distribution.merge_parts(values, sum, range, buckets.zip(partial.histogram_counts));
+    decoded.distribution.merge_parts(values, sum, range, buckets);
     decoded
 }
 

@@ -252,7 +252,7 @@ impl World {
     fn collect(&self, plan: &Plan) -> Rows {
         let views = self.views();
         let gathered = Gathered::gather(views.iter(), self.tenant, plan).expect("readable");
-        let mut rows = Rows::new();
+        let mut rows = Rows::default();
         for view in &views {
             let more = collect(view, &self.names, self.tenant, plan, &gathered).expect("few rows");
             merge(&mut rows, more);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::QUARTER_HOUR_MS;
+use super::{Lens, QUARTER_HOUR_MS};
 use crate::archive::EmptyArchive;
 use crate::dimension::Dimension;
 use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
@@ -76,7 +76,7 @@ impl World {
                 });
             }
         };
-        view.summed(self.tenant, KEY, bounds, &mut see).expect("readable");
+        view.summed(self.tenant, KEY, bounds, None, &mut see).expect("readable");
         (figures, count)
     }
 
@@ -230,7 +230,7 @@ fn readers_on_other_threads_see_whole_blocks_whether_in_facts_or_in_cells() {
                     while last < 100_000 {
                         let mut count = 0;
                         let view = reader.view();
-                        view.summed(tenant, KEY, &[0, DAY_MS], |seen| match seen {
+                        view.summed(tenant, KEY, &[0, DAY_MS], None, |seen| match seen {
                             Seen::Fact(_) => count += 1,
                             Seen::Cell(cell) => {
                                 count += cell.count;
@@ -257,4 +257,87 @@ fn readers_on_other_threads_see_whole_blocks_whether_in_facts_or_in_cells() {
         let cells: usize = readers.into_iter().map(|reader| reader.join().expect("no panic")).sum();
         assert!(cells > 0, "nobody read a cell");
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Through a lens, what agrees in its dimensions comes to the same as fact by fact, however often and through whatever else it was
+    /// asked before, whatever came or was taken back in between.
+    #[test]
+    fn through_a_lens_figures_are_those_of_the_facts(
+        facts in proptest::collection::vec((0i64..300, 0u32..4, 0u32..40, 0i64..5_000), 30..300),
+        more in proptest::collection::vec((0i64..300, 0u32..4, 0u32..40, 0i64..5_000), 0..5),
+        taken_back in proptest::collection::vec(0usize..1_000, 0..5),
+    ) {
+        let names = Names::default();
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let subject = recorder.add_subject("c".into());
+        let tenant = names.symbol("t");
+        let team = |number: u32| Some(names.symbol(&format!("team {number}")));
+        let fact = |&(quarter, of_team, agent, value): &(i64, u32, u32, i64)| {
+            let mut values = DimensionValues::default();
+            values.set(&Dimension::Team, team(of_team));
+            values.set(&Dimension::Agent, Some(names.symbol(&format!("agent {agent}"))));
+            Fact {
+                measure: KEY.measure,
+                anchor: KEY.anchor,
+                clock: KEY.clock,
+                at: Timestamp::clamped(quarter * QUARTER_HOUR_MS + value),
+                series: names.series(&values),
+                value,
+                weight: Weight::Plus,
+            }
+        };
+        let mut standing: Vec<Fact> = facts.iter().map(fact).collect();
+        recorder.record(tenant, subject, &standing);
+        recorder.publish();
+        let (by_team, by_agent): (Arc<[Dimension]>, Arc<[Dimension]>) =
+            (Arc::new([Dimension::Team]), Arc::new([Dimension::Agent]));
+        let of = |series: SeriesId, dimension: &Dimension| names.values(series).and_then(|values| values.get(dimension));
+        let mut cells = 0;
+        for round in 0..8 {
+            if round == 4 {
+                let more: Vec<Fact> = more.iter().map(fact).collect();
+                recorder.record(tenant, subject, &more);
+                standing.extend(more);
+                for which in &taken_back {
+                    let gone = standing.swap_remove(which % standing.len());
+                    recorder.record(tenant, subject, &[gone.inverse()]);
+                }
+                recorder.publish();
+            }
+            let view = reader.view();
+            for bounds in cuts() {
+                for lens in [&by_team, &by_agent] {
+                    let dimension = &lens[0];
+                    let mut first: BTreeMap<Option<Symbol>, SeriesId> = BTreeMap::new();
+                    let mut stand_in = |series| *first.entry(of(series, dimension)).or_insert(series);
+                    let mut seen: BTreeMap<(usize, Option<Symbol>), Distribution> = BTreeMap::new();
+                    let mut to = |at_ms: i64, series: SeriesId, add: &dyn Fn(&mut Distribution)| {
+                        let interval = bounds.partition_point(|bound| *bound <= at_ms);
+                        add(seen.entry((interval, of(series, dimension))).or_default());
+                    };
+                    let lens = Some(Lens { dimensions: lens, stand_in: &mut stand_in });
+                    view.summed(tenant, KEY, &bounds, lens, |it| match it {
+                        Seen::Fact(fact) => to(fact.at_ms, fact.series, &|it| it.record(fact.value)),
+                        Seen::Cell(cell) => {
+                            cells += 1;
+                            let buckets = || cell.buckets.iter().map(|bucket| (bucket.number, bucket.count.into()));
+                            let range = Some((cell.min, cell.max));
+                            to(cell.at_ms, cell.series, &|it| it.merge_parts(cell.count, cell.sum, range, buckets()));
+                        }
+                    }).expect("readable");
+                    let mut expected: BTreeMap<(usize, Option<Symbol>), Distribution> = BTreeMap::new();
+                    let range = bounds[0]..bounds[bounds.len() - 1];
+                    for fact in standing.iter().filter(|fact| range.contains(&fact.at.millis())) {
+                        let interval = bounds.partition_point(|bound| *bound <= fact.at.millis());
+                        expected.entry((interval, of(fact.series, dimension))).or_default().record(fact.value);
+                    }
+                    prop_assert_eq!(seen, expected);
+                }
+            }
+        }
+        prop_assert!(cells > 0 || facts.len() < 200, "nothing was read from cells");
+    }
 }
