@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use deskpulse_cli::conversations::ConversationsArgs;
 use deskpulse_cli::import::ImportArgs;
-use deskpulse_cli::query::QueryArgs;
+use deskpulse_cli::query::QueryCommand;
+use deskpulse_cli::watch::WatchArgs;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -38,6 +39,7 @@ Examples:
   deskpulse serve --data-dir ./data
   deskpulse import events.jsonl.gz --tenant acme
   deskpulse query first_response_time:p50,p90 --tenant acme --group-by channel --from -7d
+  deskpulse watch backlog first_response_time:p90 --tenant acme --last 1h --group-by team
   deskpulse conversations first_response_time --tenant acme --from -1d --limit 20
   deskpulse metrics
   deskpulse check --data-dir ./data
@@ -58,7 +60,9 @@ enum Command {
     /// Send the events of files to a server.
     Import(ImportArgs),
     /// Ask a server for metrics.
-    Query(QueryArgs),
+    Query(QueryCommand),
+    /// Show metrics and keep them up to date.
+    Watch(WatchArgs),
     /// List the conversations behind a metric.
     Conversations(ConversationsArgs),
     /// List the metrics there are.
@@ -99,7 +103,8 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::serve(args).await?,
             Command::Demo(args) => demo::demo(args).await?,
             Command::Import(args) => deskpulse_cli::import::import(args).await.map(drop)?,
-            Command::Query(args) => deskpulse_cli::query::query(args).await?,
+            Command::Query(args) => return deskpulse_cli::query::query(args).await,
+            Command::Watch(args) => deskpulse_cli::watch::watch(args).await?,
             Command::Conversations(args) => deskpulse_cli::conversations::conversations(args).await?,
             Command::Metrics(args) => metrics::metrics(&args)?,
             Command::Check(args) => return check::check(&args),

@@ -549,7 +549,9 @@ fn an_answer_is_the_same_however_often_and_after_whatever_else_it_is_asked() {
     let mut random = Random(11);
     // Two busy days, so that readers sum them up.
     let mut made = conversations(&mut random, 4_000);
-    made.iter_mut().for_each(|it| it.opened_s = first_instant() + (it.opened_s - first_instant()) / 7);
+    for it in &mut made {
+        it.opened_s = first_instant() + (it.opened_s - first_instant()) / 7;
+    }
     run(async {
         let client = suite.client();
         let metrics = ["conversations_opened", "first_response_time", "resolutions", "messages_sent"];

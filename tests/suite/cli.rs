@@ -239,3 +239,108 @@ fn every_command_has_help_with_examples() {
     let known: usize = deskpulse_core::kpi::CATALOGUE.iter().map(|family| family.metrics.len()).sum();
     assert_eq!(metrics.as_array().map(Vec::len), Some(known));
 }
+
+/// A suite that holds two conversations, one answered after 45 seconds.
+fn with_two_conversations(folder: &Path) -> Suite {
+    let suite = Suite::start();
+    let more = r#"{"id":"3","source":"s","tenant":"acme","time":"2026-06-01T10:00:00Z","conversationOpened":{"conversation":"c2","dimensions":{"channel":"email"}}}"#;
+    std::fs::write(folder.join("events.jsonl"), format!("{EVENTS}{more}\n")).expect("written");
+    let output = deskpulse(folder, &["import", "events.jsonl", "--server", suite.url(), "--output", "json"]);
+    assert_all_new(&json(&output), 3);
+    suite
+}
+
+#[test]
+fn a_condition_that_holds_ends_a_query_with_an_exit_code_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let suite = with_two_conversations(folder.path());
+    let ask = |more: &[&str]| {
+        let query = ["query", "first_response_time", "--tenant", "acme", "--zone", "UTC", "--server", suite.url()];
+        deskpulse(folder.path(), &[&query[..], more].concat())
+    };
+    let holds = ask(&["--fail-if", "p90 first_response_time > 30s", "--group-by", "channel"]);
+    assert_eq!(holds.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&holds.stderr), "p90 first_response_time > 30s: 45s (channel chat)\n");
+    let text = String::from_utf8_lossy(&holds.stdout).into_owned();
+    assert!(text.contains("p90") && text.contains("45s"), "the answer is printed all the same:\n{text}");
+    // What is not asked for is asked, too; several conditions count one by one.
+    let holds =
+        ask(&["--fail-if", "backlog > 1", "--fail-if", "response_rate < 40%", "--fail-if", "conversations_opened = 2"]);
+    assert_eq!(holds.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&holds.stderr), "backlog > 1: 2\nconversations_opened = 2: 2\n");
+    assert!(String::from_utf8_lossy(&holds.stdout).contains("response_rate"));
+    let fine = ask(&["--fail-if", "first_response_time > 1m", "--fail-if", "resolution_time > 0s"]);
+    assert_eq!((fine.status.code(), fine.stderr.len()), (Some(0), 0));
+    for (condition, code) in [("first_response_time > 5", 1), ("first_response_time", 1), ("fast_response < 1", 1)] {
+        let output = ask(&["--fail-if", condition]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{condition}: {text}");
+        assert!(text.starts_with("error: ") && text.contains("\nhint: "), "{text}");
+    }
+}
+
+#[test]
+fn conversations_are_listed_as_a_table_as_json_and_as_csv() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let suite = with_two_conversations(folder.path());
+    let list = |metric: &str, more: &[&str]| {
+        let conversations = ["conversations", metric, "--tenant", "acme", "--zone", "UTC", "--server", suite.url()];
+        deskpulse(folder.path(), &[&conversations[..], more].concat())
+    };
+    let table = stdout(&list("first_response_time", &[]));
+    for word in ["conversation", "c1", "45s", "2026-06-01 09:00:45", "chat"] {
+        assert!(table.contains(word), "{word} is missing in\n{table}");
+    }
+    assert!(!table.contains("c2"), "{table}");
+    let open = json(&list("backlog", &["--to", "2026-06-01T11:00:00Z", "--output", "json"]));
+    let listed = |at: usize, name: &str| open["conversations"][at][name].clone();
+    assert_eq!((listed(0, "conversation"), listed(1, "conversation")), ("c1".into(), "c2".into()));
+    assert_eq!((listed(0, "value"), &open["totalSize"]), ("7200000".into(), &"2".into()));
+    let csv = stdout(&list("conversations_opened", &["--order-by", "time", "--output", "csv"]));
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines[0], "conversation,value,time,start_time,deadline,subject,channel,tags");
+    assert_eq!(lines[1], "c1,,2026-06-01T09:00:00Z,,,,chat,");
+    assert_eq!(lines.len(), 3);
+    assert!(stdout(&list("conversations_opened", &["--limit", "1"])).contains("1 more"));
+    assert_eq!(stdout(&list("reopens", &[])), "no conversations\n");
+    let refused = list("online_time", &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("reason: NOT_APPLICABLE"));
+}
+
+#[test]
+fn a_watch_prints_what_changes_and_outlives_its_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut suite = with_two_conversations(folder.path());
+    let watch = ["watch", "conversations_opened", "--tenant", "acme", "--zone", "UTC", "--server", suite.url()];
+    let one = stdout(&deskpulse(folder.path(), &[&watch[..], &["--count", "1"]].concat()));
+    assert!(one.contains("conversations_opened") && !one.contains('\u{1b}'), "{one}");
+    let url = suite.url().to_owned();
+    let two = Command::new(PROGRAM)
+        .args(watch)
+        .args(["--count", "2", "--every", "0.1", "--output", "json"])
+        .current_dir(folder.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut two = two;
+    let mut lines = std::io::BufReader::new(two.stdout.take().expect("piped"));
+    let mut line = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut lines, &mut line).expect("readable");
+        let answer: serde_json::Value = serde_json::from_str(&line).expect("JSON on a line");
+        answer["rows"][0]["values"][0]["count"].clone()
+    };
+    assert_eq!(line(), "2");
+    suite.kill_and_restart();
+    let third = r#"{"id":"4","source":"s","tenant":"acme","time":"2026-06-01T10:00:00Z","conversationOpened":{"conversation":"c3"}}"#;
+    std::fs::write(folder.path().join("third.jsonl"), third).expect("written");
+    stdout(&deskpulse(folder.path(), &["import", "third.jsonl", "--server", &url]));
+    // Not the same again after the restart.
+    assert_eq!(line(), "3");
+    assert!(two.wait().expect("it ends").success());
+    let refused = deskpulse(folder.path(), &["watch", "speed", "--tenant", "acme", "--zone", "UTC", "--server", &url]);
+    assert_eq!(refused.status.code(), Some(1));
+}

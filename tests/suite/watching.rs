@@ -154,6 +154,9 @@ fn a_question_up_to_now_is_answered_again_as_time_passes() {
         let mut stream = watch(&client, &request).await.expect("a watch");
         assert_eq!(counted(&next(&mut stream).await), 1);
         while counted(&next(&mut stream).await) > 0 {}
+        // That the range has moved on is no news.
+        let quiet = Duration::from_millis(2_500);
+        assert!(timeout(quiet, stream.message()).await.is_err(), "an answer that says nothing new");
         // The age of what is open grows; nobody has to send anything.
         request.query = Some(ask("acme", "backlog_age").0);
         let mut stream = watch(&client, &request).await.expect("a watch");

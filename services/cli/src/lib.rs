@@ -11,3 +11,4 @@ mod input;
 pub mod mapping;
 pub mod output;
 pub mod query;
+pub mod watch;

@@ -1,8 +1,11 @@
 //! `deskpulse query`: asks a question and prints the answer.
 
 pub(crate) mod ask;
+mod condition;
 pub(crate) mod figures;
 pub(crate) mod render;
+
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use deskpulse_edge::upstream::connected;
@@ -11,6 +14,8 @@ use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{GetTenantRequest, QueryMetricsRequest, QueryMetricsResponse};
 use jiff::{Timestamp, tz::TimeZone};
 use tonic::transport::Channel;
+
+use condition::Condition;
 
 use crate::failure;
 use crate::output::OutputFormat;
@@ -30,6 +35,7 @@ Examples:
   deskpulse query first_response_time:p90 resolution_time --tenant acme --clock business --from -30d
   deskpulse query messages_received --tenant acme --group-by topic --top 10 --others --order-by=-value --totals \\
       --from -7d --compare-to previous
+  deskpulse query backlog --tenant acme --last 1h --fail-if 'p90 first_response_time > 1h' --fail-if 'sla_compliance < 95%'
   deskpulse query cost_total:currency=EUR cost_per_conversation:currency=EUR --tenant acme --group-by team
 
 After a metric's name and a colon, separated by commas, where the metric knows them:
@@ -40,6 +46,9 @@ After a metric's name and a colon, separated by commas, where the metric knows t
   variant=of_offered   counted another way: `deskpulse metrics` lists the variants
   currency=EUR         costs of this currency
   feature=NAME         adoption_rate: use of this feature
+
+A condition of --fail-if is a figure (p90, count, min, max, sum, or none for the value), a metric, one of > >= < <= = != and a
+time (1h30m), a share (95%) or a number. Figures without samples hold no condition.
 
 Times are RFC 3339 instants, local times or dates (2016-03-01, 2016-03-01T08:30), `now`, or a span before now (-7d,
 -90m, -2w). The range is [from, to). Local times, intervals and the times in tables are those of one zone: --zone,
@@ -68,6 +77,17 @@ pub enum ClockArg {
 /// Asks for metrics and prints them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+pub struct QueryCommand {
+    /// The question.
+    #[command(flatten)]
+    pub query: QueryArgs,
+    /// End with exit code 3 when this holds in any row, such as `p90 first_response_time > 1h`; may be given several times
+    #[arg(long, value_name = "CONDITION")]
+    pub fail_if: Vec<String>,
+}
+
+/// A question.
+#[derive(Clone, Debug, clap::Args)]
 pub struct QueryArgs {
     /// Metrics, with options after a colon: `first_response_time:p50,p90,<=20s`
     #[arg(required = true, value_name = "METRIC")]
@@ -85,6 +105,9 @@ pub struct QueryArgs {
     /// Start of the range, inclusive [default: the beginning]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub from: Option<String>,
+    /// In place of --from: the range begins so long before its end, as 5m or 7d
+    #[arg(long, value_name = "LENGTH", conflicts_with = "from")]
+    pub last: Option<String>,
     /// End of the range, exclusive [default: now]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub to: Option<String>,
@@ -135,29 +158,53 @@ impl QueryArgs {
     pub fn request(&self, zone: &TimeZone, now: Timestamp) -> anyhow::Result<QueryMetricsRequest> {
         ask::request(self, zone, now)
     }
+
+    /// The zone of local times: that asked for, else the tenant's.
+    pub(crate) async fn zone(&self) -> anyhow::Result<TimeZone> {
+        if let Some(name) = &self.zone {
+            return deskpulse_text::ask::zone(name).context("--zone");
+        }
+        // A mistake is told before anybody is asked for anything.
+        self.request(&TimeZone::UTC, Timestamp::now())?;
+        zone_of(&self.server, &self.tenant).await
+    }
+
+    /// An answer as it was asked for.
+    pub(crate) fn rendered(&self, answer: &QueryMetricsResponse, zone: &TimeZone) -> anyhow::Result<String> {
+        Ok(match self.output {
+            OutputFormat::Table => {
+                let style = TableStyle { group_by: &self.group_by, zone, intervals: !self.interval.is_empty() };
+                render_table(answer, style)
+            }
+            OutputFormat::Json => render_json(answer)?,
+            OutputFormat::Csv => render_csv(answer, &self.group_by)?,
+        })
+    }
 }
 
-/// Asks a question and prints the answer on standard output.
-pub async fn query(args: QueryArgs) -> anyhow::Result<()> {
+/// The exit code when a condition of `--fail-if` holds.
+const CONDITION_HOLDS: u8 = 3;
+
+/// Asks a question and prints the answer on standard output; what of `--fail-if` holds is told on standard error.
+pub async fn query(args: QueryCommand) -> anyhow::Result<ExitCode> {
+    let QueryCommand { query: args, fail_if } = args;
     let now = Timestamp::now();
-    let zone = if let Some(name) = &args.zone {
-        deskpulse_text::ask::zone(name).context("--zone")?
-    } else {
-        // A mistake is told before anybody is asked for anything.
-        args.request(&TimeZone::UTC, now)?;
-        zone_of(&args.server, &args.tenant).await?
-    };
-    let answer = fetch(&args.server, args.request(&zone, now)?).await?;
-    let text = match args.output {
-        OutputFormat::Table => {
-            let style = TableStyle { group_by: &args.group_by, zone: &zone, intervals: !args.interval.is_empty() };
-            render_table(&answer, style)
+    let conditions: Vec<Condition> = fail_if.iter().map(|text| Condition::parse(text)).collect::<Result<_, _>>()?;
+    let zone = args.zone().await?;
+    let mut request = args.request(&zone, now)?;
+    for condition in &conditions {
+        condition.ask(&mut request);
+    }
+    let answer = fetch(&args.server, request).await?;
+    print!("{}", args.rendered(&answer, &zone)?);
+    let mut holds = false;
+    for condition in &conditions {
+        for row in condition.held(&answer, &args.group_by)? {
+            holds = true;
+            eprintln!("{row}");
         }
-        OutputFormat::Json => render_json(&answer)?,
-        OutputFormat::Csv => render_csv(&answer, &args.group_by)?,
-    };
-    print!("{text}");
-    Ok(())
+    }
+    Ok(if holds { ExitCode::from(CONDITION_HOLDS) } else { ExitCode::SUCCESS })
 }
 
 /// Asks a server. A refusal is an error that names the fields at fault.

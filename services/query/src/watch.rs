@@ -45,9 +45,16 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(response: QueryMetricsResponse) -> Self {
-        // When it was asked is no news.
-        let said = QueryMetricsResponse { freshness: None, ..response.clone() };
+    fn new(query: &QueryMetricsRequest, response: QueryMetricsResponse) -> Self {
+        // When it was asked is no news, and neither is that the range has moved on with that.
+        let mut said = response.clone();
+        let asked_at = said.freshness.take().and_then(|freshness| freshness.answer_time);
+        let rows = said.rows.iter_mut().chain(&mut said.group_totals).chain(&mut said.total);
+        for row in rows {
+            row.interval_end.take_if(|end| query.end_time.is_none() && Some(*end) == asked_at);
+            // The first interval begins where the range does.
+            row.interval_start.take_if(|_| query.last.is_some() && query.interval.is_empty());
+        }
         Self { digest: token::digest(&said), response: Arc::new(response) }
     }
 }
@@ -148,7 +155,7 @@ impl Watches {
             return Ok(receiver);
         }
         // What cannot be asked is refused before anything is sent.
-        let first = Answer::new(asker.answer(query.clone()).await?);
+        let first = Answer::new(&query, asker.answer(query.clone()).await?);
         let mut known = self.known();
         if let Some(receiver) = shared(&known) {
             return Ok(receiver);
@@ -202,7 +209,7 @@ async fn evaluate(asker: &Asker, query: &QueryMetricsRequest, interval: Duration
         match answered.await {
             Ok(response) => {
                 away_since = None;
-                let answer = Answer::new(response);
+                let answer = Answer::new(query, response);
                 latest.send_if_modified(|latest| {
                     let is_news = latest.as_ref().is_ok_and(|known| known.digest != answer.digest);
                     if is_news {

@@ -24,6 +24,13 @@ pub fn answer(answer: &QueryMetricsResponse) -> Result<String, serde_json::Error
     pretty(answer, "deskpulse.v1.QueryMetricsResponse")
 }
 
+/// A message as JSON on one line, with its line break; fields at their defaults left out.
+pub fn line(message: &impl prost::Message, name: &str) -> Result<String, serde_json::Error> {
+    let mut dynamic = DynamicMessage::new(self::message(name));
+    dynamic.transcode_from(message).map_err(serde::ser::Error::custom)?;
+    Ok(serde_json::to_string(&dynamic)? + "\n")
+}
+
 /// A message as pretty JSON, with its final line break; fields at their defaults included.
 pub fn pretty(message: &impl prost::Message, name: &str) -> Result<String, serde_json::Error> {
     let mut dynamic = DynamicMessage::new(self::message(name));

@@ -2,7 +2,8 @@
 
 use anyhow::Context as _;
 use deskpulse_proto::v1::{Basis, Clock, QueryMetricsRequest};
-use deskpulse_text::ask::{instant, metric, wire_time};
+use deskpulse_text::Failure;
+use deskpulse_text::ask::{duration, instant, metric, wire_time};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{BasisArg, ClockArg, QueryArgs};
@@ -29,7 +30,13 @@ pub(super) fn request(args: &QueryArgs, zone: &TimeZone, now: Timestamp) -> anyh
         compare_to: args.compare_to.clone(),
         page_size: 0,
         page_token: String::new(),
-        last: None,
+        last: args.last.as_deref().map(last).transpose()?,
+    })
+}
+
+fn last(text: &str) -> Result<prost_types::Duration, Failure> {
+    duration(text).ok_or_else(|| {
+        Failure::new(format!("--last: \"{text}\" is no length of time"), "write one such as 5m, 12h or 7d")
     })
 }
 
