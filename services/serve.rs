@@ -184,7 +184,8 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
         services.extend(QUERY);
     }
     let serving = drain.clone();
-    let server = tokio::spawn(server::serve(listener, routes, services, serving));
+    let front = deskpulse_http::front(&services);
+    let server = tokio::spawn(server::serve(listener, routes, services, serving, front));
     Ok(Running { address, drain, server, log, aggregation: following })
 }
 

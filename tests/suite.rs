@@ -50,3 +50,5 @@ mod transcripts;
 mod two_years;
 #[path = "suite/watching.rs"]
 mod watching;
+#[path = "suite/web.rs"]
+mod web;

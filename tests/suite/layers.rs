@@ -26,7 +26,7 @@ const TEXT: &str = "deskpulse-text";
 const GRPC: &[&str] = &["http", "hyper", "prost", "prost-types", "tonic", "tonic-prost", "tonic-types", "tower"];
 
 /// As in ARCHITECTURE.md. The binary, `services/main.rs`, may use all.
-const LAYERS: [Layer; 12] = [
+const LAYERS: [Layer; 13] = [
     Layer { folder: "proto", package: PROTO, may_use: &[], without: &["tokio"], never: &[] },
     Layer {
         folder: "core",
@@ -85,6 +85,13 @@ const LAYERS: [Layer; 12] = [
         may_use: &[PROTO, CORE, EDGE],
         without: &[],
         never: &["log_service_client", "log_service_server"],
+    },
+    Layer {
+        folder: "services/http",
+        package: "deskpulse-http",
+        may_use: &[PROTO, TEXT, EDGE],
+        without: &[],
+        never: &[],
     },
     Layer { folder: "services/text", package: TEXT, may_use: &[PROTO], without: &["tokio", "tonic"], never: &[] },
     Layer { folder: "services/cli", package: "deskpulse-cli", may_use: &[PROTO, TEXT, EDGE], without: &[], never: &[] },

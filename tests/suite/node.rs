@@ -106,7 +106,7 @@ impl Node {
             .add_service(ConfigApi::server(aggregation_upstream));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let serving = server::serve(listener, routes, Vec::new(), drain.clone());
+        let serving = server::serve(listener, routes, Vec::new(), drain.clone(), deskpulse_http::front(&[]));
         let server = tokio::spawn(async move { serving.await.expect("it serves") });
         let client = Client::connect(&url);
         let config = ConfigServiceClient::new(upstream::channel(&url).expect("an address"));

@@ -170,6 +170,43 @@ fn buf_curl_sends_events_as_json_and_asks_a_metric_through_reflection() {
 }
 
 #[test]
+fn buf_curl_asks_by_connect_and_by_grpc_web_as_by_grpc() {
+    let Some(programs) = programs("buf_curl_asks_by_connect_and_by_grpc_web_as_by_grpc") else { return };
+    let suite = Suite::start();
+    let event = json!({"id": "1", "source": "buf", "tenant": "acme", "time": "2026-06-01T10:00:00Z",
+        "conversationOpened": {"conversation": "c1"}});
+    let by = |protocol: &str, method: &str, request: &Value| {
+        let url = format!("{}/deskpulse.v1.{method}", suite.url());
+        let mut buf = Command::new(programs.join("buf"));
+        let schema = project("proto");
+        buf.args(["curl", "--protocol", protocol, "--data", &request.to_string(), "--schema"]).arg(schema).arg(url);
+        if protocol == "grpc" {
+            buf.arg("--http2-prior-knowledge");
+        }
+        output(&mut buf)
+    };
+    let question =
+        json!({"tenant": "acme", "metrics": [{"name": "conversations_opened"}], "endTime": "2026-06-02T00:00:00Z"});
+    for (number, protocol) in ["connect", "grpcweb", "grpc"].into_iter().enumerate() {
+        let sent = answer(&by(protocol, "IngestService/IngestEvents", &json!({"events": [event]})));
+        let known = if number == 0 { "accepted" } else { "duplicates" };
+        let outcome = &sent["outcome"];
+        assert!(outcome[known] == 1 || outcome["unverified"] == 1, "{protocol}: {sent}");
+        let answered = answer(&by(protocol, "QueryService/QueryMetrics", &question));
+        assert_eq!(answered["rows"][0]["values"][0]["count"], "1", "{protocol}: {answered}");
+        // A refusal arrives with its code and details in each of the three.
+        let refused = by(protocol, "QueryService/QueryMetrics", &json!({"tenant": "acme"}));
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{protocol}");
+        // The ErrorInfo of FIELD_REQUIRED in deskpulse, as it travels.
+        let info = "Cg5GSUVMRF9SRVFVSVJFRBIJZGVza3B1bHNl";
+        for word in ["invalid_argument", "metrics is required", "google.rpc.ErrorInfo", info, "google.rpc.BadRequest"] {
+            assert!(told.contains(word), "{protocol}: {word} is missing in {told}");
+        }
+    }
+}
+
+#[test]
 fn buf_lint_finds_nothing_in_the_contract() {
     let Some(programs) = programs("buf_lint_finds_nothing_in_the_contract") else { return };
     let rules = fs::read_to_string(project("proto/buf.yaml")).expect("the rules are readable");

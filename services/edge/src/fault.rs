@@ -63,6 +63,8 @@ reasons! {
     MessageMalformed = "MESSAGE_MALFORMED", InvalidArgument;
     /// There is no such service or method.
     UnknownMethod = "UNKNOWN_METHOD", Unimplemented;
+    /// The body is of a type, or compressed in a way, that is not taken.
+    ContentType = "CONTENT_TYPE", InvalidArgument;
     /// The catalogue has no such metric.
     UnknownMetric = "UNKNOWN_METRIC", InvalidArgument;
     /// There is no such dimension to group by or filter on.

@@ -3,5 +3,6 @@
 //! Knows nothing of events or metrics.
 
 pub mod fault;
+pub mod front;
 pub mod server;
 pub mod upstream;

@@ -16,6 +16,8 @@ use tonic_health::ServingStatus;
 use tower::util::MapResponseLayer;
 
 use crate::fault::explained;
+use crate::front::{Front, FrontLayer};
+use crate::upstream;
 
 /// HTTP/2 flow control: what one stream may have in flight.
 pub const STREAM_WINDOW: u32 = 4 << 20;
@@ -68,7 +70,7 @@ pub enum ServeError {
 }
 
 /// Serves `routes` with health (of the services named and of the whole) and reflection v1 and v1alpha, until the drain
-/// has begun and every call has ended, or ten seconds have passed since.
+/// has begun and every call has ended, or ten seconds have passed since. What is not gRPC, by HTTP/1.1 or HTTP/2, is the front's.
 ///
 /// Boxed, so that the transport's generic code is compiled here and not again wherever this is awaited.
 #[must_use]
@@ -77,8 +79,9 @@ pub fn serve(
     routes: Routes,
     services: Vec<&'static str>,
     drain: Drain,
+    front: Front,
 ) -> Pin<Box<dyn Future<Output = Result<(), ServeError>> + Send>> {
-    Box::pin(async move { serve_until_drained(listener, routes, &services, drain).await })
+    Box::pin(async move { serve_until_drained(listener, routes, &services, drain, front).await })
 }
 
 async fn serve_until_drained(
@@ -86,6 +89,7 @@ async fn serve_until_drained(
     routes: Routes,
     services: &[&str],
     drain: Drain,
+    front: Front,
 ) -> Result<(), ServeError> {
     let (mut health, health_service) = tonic_health::server::health_reporter();
     for service in services {
@@ -103,11 +107,14 @@ async fn serve_until_drained(
         .add_service(reflection().build_v1()?.accept_compressed(gzip).accept_compressed(zstd))
         .add_service(reflection().build_v1alpha()?.accept_compressed(gzip).accept_compressed(zstd))
         .prepare();
+    let grpc = upstream::local(routes.clone());
     let server = Server::builder()
+        .accept_http1(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .layer(FrontLayer { front, grpc })
         .layer(MapResponseLayer::new(explain))
         .add_routes(routes);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

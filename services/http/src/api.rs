@@ -1,0 +1,188 @@
+//! `GET /api/v1/query` and `/api/v1/watch`: a question in the words of the command line.
+
+use deskpulse_edge::fault::{Fault, Reason};
+use deskpulse_edge::upstream::Upstream;
+use deskpulse_proto::v1::{Basis, Clock, QueryMetricsRequest, QueryMetricsResponse, WatchMetricsRequest};
+use deskpulse_text::{Failure, ask, json::message, sheet};
+use http::request::Parts;
+use http::{Response, StatusCode, header};
+use jiff::{Timestamp, tz::TimeZone};
+use prost_reflect::DynamicMessage;
+use serde_json::{Map, Value, json};
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::call::{self, call};
+use crate::{connect, events, header_text, text};
+
+/// How an answer is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// Rows as flat objects.
+    Json,
+    Csv,
+}
+
+/// Answers a question as JSON or CSV.
+pub(crate) async fn query(request: &Parts, grpc: Upstream) -> Response<Body> {
+    answered(request, grpc).await.unwrap_or_else(|status| connect::refusal(&status))
+}
+
+async fn answered(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Status> {
+    let (question, format) = question(request)?;
+    let method = call::method("/deskpulse.v1.QueryService/QueryMetrics");
+    let method =
+        method.ok_or_else(|| Status::from(Fault::new(Reason::Internal, "the contract has no QueryMetrics")))?;
+    let mut asked = DynamicMessage::new(method.input());
+    asked.transcode_from(&question).map_err(|error| Fault::new(Reason::Internal, error.to_string()))?;
+    let mut answer = call(&method, &asked, grpc).await?;
+    let first = answer.next().await?;
+    answer.next().await?;
+    let answer: QueryMetricsResponse = first
+        .and_then(|first| first.transcode_to().ok())
+        .ok_or_else(|| Status::from(Fault::new(Reason::Internal, "the method ended without an answer")))?;
+    let internal = |error: String| Status::from(Fault::new(Reason::Internal, error));
+    let csv = sheet::csv(&answer, &question.group_by).map_err(|error| internal(error.to_string()))?;
+    Ok(match format {
+        Format::Csv => text(StatusCode::OK, "text/csv; charset=utf-8", csv),
+        Format::Json => {
+            let rows = flat(&csv).map_err(|error| internal(error.to_string()))?;
+            let complete = answer.freshness.and_then(|freshness| freshness.complete_until);
+            let body = json!({
+                "rows": rows,
+                "totalRows": answer.total_rows,
+                "completeUntil": sheet::instant(complete.as_ref()),
+            });
+            text(StatusCode::OK, "application/json", body.to_string())
+        }
+    })
+}
+
+/// The same figures as the CSV has, an object a line: numbers as numbers, what is empty left out.
+fn flat(csv: &str) -> Result<Vec<Value>, csv::Error> {
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers()?.clone();
+    // Ids and names stay texts, though they may look like numbers; so do the groups, which come first.
+    let groups = header.iter().position(|name| name == "interval_start").unwrap_or(0);
+    let texts = ["metric", "basis", "unit", "conversation", "clock", "variant", "row"];
+    let object = |record: csv::StringRecord| {
+        let fields = header.iter().zip(&record).enumerate().filter(|(_, (_, text))| !text.is_empty());
+        let value = |place: usize, name: &str, text: &str| match text.parse::<f64>() {
+            Ok(_) if place >= groups && !texts.contains(&name) => {
+                serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+            }
+            _ if matches!(text, "true" | "false") && name == "provisional" => Value::from(text == "true"),
+            _ => Value::from(text),
+        };
+        let fields = fields.map(|(place, (name, text))| (name.to_owned(), value(place, name, text)));
+        Value::Object(fields.collect::<Map<_, _>>())
+    };
+    reader.records().map(|record| record.map(object)).collect()
+}
+
+/// Answers a question as events, now and whenever the answer has changed.
+pub(crate) async fn watch(request: &Parts, grpc: Upstream) -> Response<Body> {
+    watched(request, grpc).await.unwrap_or_else(|status| connect::refusal(&status))
+}
+
+async fn watched(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Status> {
+    let (question, _) = question(request)?;
+    let every = parameters(request).find(|(name, _)| name == "every").map(|(_, text)| text);
+    let every = every.map(|text| ask::duration(&text).ok_or_else(|| malformed("every", &text))).transpose()?;
+    let watch = WatchMetricsRequest {
+        query: Some(question),
+        min_interval: every,
+        resume_token: header_text(&request.headers, "last-event-id").to_owned(),
+    };
+    let method = call::method("/deskpulse.v1.QueryService/WatchMetrics");
+    let method =
+        method.ok_or_else(|| Status::from(Fault::new(Reason::Internal, "the contract has no WatchMetrics")))?;
+    let mut asked = DynamicMessage::new(message("deskpulse.v1.WatchMetricsRequest"));
+    asked.transcode_from(&watch).map_err(|error| Fault::new(Reason::Internal, error.to_string()))?;
+    events::stream(&method, &asked, grpc).await
+}
+
+fn parameters(request: &Parts) -> impl Iterator<Item = (String, String)> {
+    let query = request.uri.query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), value.into_owned()))
+}
+
+fn malformed(name: &str, text: &str) -> Status {
+    Fault::in_field(Reason::FieldInvalid, name, format!("{name}: {text:?} cannot be read")).into()
+}
+
+/// The question that a request's parameters ask.
+fn question(request: &Parts) -> Result<(QueryMetricsRequest, Format), Status> {
+    let accepts_csv = header_text(&request.headers, header::ACCEPT).starts_with("text/csv");
+    let mut format = if accepts_csv { Format::Csv } else { Format::Json };
+    let mut question = QueryMetricsRequest::default();
+    let (mut from, mut to) = (None, None);
+    let unreadable = |name: &str, failure: &Failure| -> Status {
+        Fault::in_field(Reason::FieldInvalid, name, format!("{name}: {failure}: {}", failure.hint())).into()
+    };
+    for (name, text) in parameters(request) {
+        let number = || text.parse::<u32>().map_err(|_| malformed(&name, &text));
+        let is_set = || match text.as_str() {
+            "" | "1" | "true" => Ok(true),
+            "0" | "false" => Ok(false),
+            _ => Err(malformed(&name, &text)),
+        };
+        match name.as_str() {
+            "tenant" => question.tenant = text,
+            "metric" => {
+                question.metrics.push(ask::metric(&text).map_err(|failure| unreadable("metric", &failure))?);
+            }
+            "filter" => question.filter = text,
+            "group_by" => question.group_by.extend(text.split(',').map(|name| name.trim().to_owned())),
+            "from" => from = Some(text),
+            "to" => to = Some(text),
+            "last" => question.last = Some(ask::duration(&text).ok_or_else(|| malformed("last", &text))?),
+            "interval" => question.interval = text,
+            "zone" => question.time_zone = text,
+            "basis" => {
+                let basis = Basis::from_str_name(&format!("BASIS_{}", text.to_uppercase().replace('-', "_")));
+                question.basis = basis.ok_or_else(|| malformed("basis", &text))?.into();
+            }
+            "clock" => {
+                let clock = Clock::from_str_name(&format!("CLOCK_{}", text.to_uppercase()));
+                question.clock = clock.ok_or_else(|| malformed("clock", &text))?.into();
+            }
+            "order_by" => question.order_by = text,
+            "limit" => question.limit = number()?,
+            "top" => question.top = number()?,
+            "others" => question.others = is_set()?,
+            "totals" => question.totals = is_set()?,
+            "fill_gaps" => question.fill_gaps = is_set()?,
+            "compare_to" => question.compare_to = text,
+            "format" => {
+                format = match text.as_str() {
+                    "json" => Format::Json,
+                    "csv" => Format::Csv,
+                    _ => return Err(malformed("format", &text)),
+                }
+            }
+            // Of a watch alone.
+            "every" => {}
+            unknown => {
+                let message = format!(
+                    "there is no parameter {unknown:?}: tenant, metric, filter, group_by, from, to, last, interval, zone, basis, clock, \
+                     order_by, limit, top, others, totals, fill_gaps, compare_to, format"
+                );
+                return Err(Fault::in_field(Reason::FieldInvalid, unknown, message).into());
+            }
+        }
+    }
+    // Local times are those of the zone asked for; without one, of UTC.
+    let zone = match question.time_zone.as_str() {
+        "" => TimeZone::UTC,
+        name => ask::zone(name).map_err(|failure| unreadable("zone", &failure))?,
+    };
+    let now = Timestamp::now();
+    let instant = |name: &str, text: Option<String>| {
+        let read = |text: String| ask::instant(&text, &zone, now).map_err(|failure| unreadable(name, &failure));
+        text.map(read).transpose()
+    };
+    question.start_time = instant("from", from)?.map(ask::wire_time);
+    question.end_time = instant("to", to)?.map(ask::wire_time);
+    Ok((question, format))
+}

@@ -1,0 +1,316 @@
+//! The web on the same port: JSON, events, CSV, what Prometheus reads.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use deskpulse_proto::v1::event::Payload;
+use deskpulse_proto::v1::{ConversationOpened, Dimensions, Event};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Suite, ask, run, timestamp};
+
+/// An answer by HTTP/1.1.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        assert!(self.head.contains("content-type: application/json"), "{}", self.head);
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+fn connect(suite: &Suite, request: &str) -> BufReader<TcpStream> {
+    let address = suite.url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    stream.write_all(request.as_bytes()).expect("written");
+    BufReader::new(stream)
+}
+
+/// Status and headers.
+fn head(from: &mut BufReader<TcpStream>) -> (u16, String) {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(from.read_line(&mut head).expect("a line") > 0, "{head}");
+    }
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, head.to_ascii_lowercase())
+}
+
+fn call(suite: &Suite, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{headers}{length}\r\n{body}");
+    let mut from = connect(suite, &request);
+    let (status, head) = head(&mut from);
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).expect("a body");
+    let body = String::from_utf8(bytes).expect("text");
+    let body = if head.contains("transfer-encoding: chunked") { unchunked(&body) } else { body };
+    Answer { status, head, body }
+}
+
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, after)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        body.push_str(&after[..length]);
+        rest = &after[length + 2..];
+        if length == 0 {
+            break;
+        }
+    }
+    body
+}
+
+fn get(suite: &Suite, path: &str) -> Answer {
+    call(suite, "GET", path, "", "")
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+const QUERY: &str = "/deskpulse.v1.QueryService/QueryMetrics";
+
+fn post(suite: &Suite, path: &str, body: &Value) -> Answer {
+    call(suite, "POST", path, JSON, &body.to_string())
+}
+
+fn opened(number: u32, channel: &str) -> Event {
+    Event {
+        id: format!("e{number}"),
+        source: "web".to_owned(),
+        tenant: "acme".to_owned(),
+        time: Some(timestamp("2026-06-01T09:00:00Z")),
+        payload: Some(Payload::ConversationOpened(ConversationOpened {
+            conversation: format!("c{number}"),
+            dimensions: Some(Dimensions { channel: channel.to_owned(), ..Default::default() }),
+            ..Default::default()
+        })),
+        ..Default::default()
+    }
+}
+
+/// Three conversations by chat, one by `"e,mail"`, which CSV has to quote.
+async fn fill(client: &Client) {
+    client.send(vec![opened(1, "chat"), opened(2, "chat"), opened(3, "chat"), opened(4, "e,mail")]).await;
+}
+
+#[test]
+fn a_method_is_called_as_json_and_answers_what_grpc_answers() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        let event = json!({"id": "1", "source": "web", "tenant": "acme", "time": "2026-06-01T09:00:00Z",
+            "conversationOpened": {"conversation": "c0", "dimensions": {"channel": "chat"}}});
+        let sent = post(&suite, "/deskpulse.v1.IngestService/IngestEvents", &json!({"events": [event, {"id": "2"}]}));
+        assert_eq!(sent.status, 200, "{}", sent.body);
+        let outcome = &sent.json()["outcome"];
+        assert_eq!((&outcome["accepted"], &outcome["rejected"]), (&json!(1), &json!(1)));
+        fill(&client).await;
+        let question = json!({"tenant": "acme", "metrics": [{"name": "conversations_opened"}], "groupBy": ["channel"],
+            "endTime": "2026-06-02T00:00:00Z"});
+        let answer = post(&suite, QUERY, &question);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let rows = client.rows(ask("acme", "conversations_opened").group_by(&["channel"])).await;
+        let counts: Vec<u64> = rows.iter().map(|row| row.values[0].count).collect();
+        let web: Vec<u64> = answer.json()["rows"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| row["values"][0]["count"].as_str().expect("64 bits as text").parse().expect("a number"))
+            .collect();
+        assert_eq!(web, counts);
+        // What only reads can be asked by GET, with the message in the address.
+        let message: String = form_urlencoded::byte_serialize(question.to_string().as_bytes()).collect();
+        let asked = get(&suite, &format!("{QUERY}?encoding=json&message={message}"));
+        assert_eq!(asked.json()["rows"], answer.json()["rows"]);
+    });
+}
+
+#[test]
+fn a_refusal_says_the_same_in_both_worlds() {
+    let suite = Suite::start();
+    let refused = |answer: &Answer, status: u16, code: &str, reason: &str, field: &str| {
+        let error = answer.json();
+        assert_eq!((answer.status, error["code"].as_str()), (status, Some(code)), "{error}");
+        let detail = |name: &str| {
+            let details = error["details"].as_array().expect("details");
+            details.iter().find(|it| it["type"] == name).map(|it| it["debug"].clone()).unwrap_or_default()
+        };
+        assert_eq!(detail("google.rpc.ErrorInfo")["reason"], reason, "{error}");
+        assert_eq!(detail("google.rpc.ErrorInfo")["domain"], "deskpulse");
+        if !field.is_empty() {
+            assert_eq!(detail("google.rpc.BadRequest")["fieldViolations"][0]["field"], field, "{error}");
+        }
+    };
+    let bad = json!({"tenant": "acme", "metrics": [{"name": "speed"}]});
+    refused(&post(&suite, QUERY, &bad), 400, "invalid_argument", "UNKNOWN_METRIC", "metrics[0].name");
+    let unknown = json!({"tenant": "acme", "metric": "reopens"});
+    refused(&post(&suite, QUERY, &unknown), 400, "invalid_argument", "MESSAGE_MALFORMED", "");
+    refused(&call(&suite, "POST", QUERY, JSON, "{"), 400, "invalid_argument", "MESSAGE_MALFORMED", "");
+    refused(&call(&suite, "POST", QUERY, JSON, "{} {}"), 400, "invalid_argument", "MESSAGE_MALFORMED", "");
+    refused(
+        &call(&suite, "POST", QUERY, "content-type: text/plain\r\n", "{}"),
+        415,
+        "invalid_argument",
+        "CONTENT_TYPE",
+        "",
+    );
+    let zipped = format!("{JSON}content-encoding: gzip\r\n");
+    refused(&call(&suite, "POST", QUERY, &zipped, "{}"), 415, "invalid_argument", "CONTENT_TYPE", "");
+    refused(&call(&suite, "DELETE", QUERY, "", ""), 404, "unimplemented", "UNKNOWN_METHOD", "");
+    refused(&get(&suite, "/deskpulse.v1.IngestService/IngestEvents"), 404, "unimplemented", "UNKNOWN_METHOD", "");
+    refused(
+        &post(&suite, "/deskpulse.v1.IngestService/StreamEvents", &json!({})),
+        404,
+        "unimplemented",
+        "UNKNOWN_METHOD",
+        "",
+    );
+    refused(&get(&suite, "/favicon.ico"), 404, "unimplemented", "UNKNOWN_METHOD", "");
+    refused(
+        &post(&suite, "/deskpulse.v1.QueryService/Nothing", &json!({})),
+        404,
+        "unimplemented",
+        "UNKNOWN_METHOD",
+        "",
+    );
+    let watch = json!({"query": {"tenant": "acme", "metrics": [{"name": "speed"}]}});
+    refused(
+        &post(&suite, "/deskpulse.v1.QueryService/WatchMetrics", &watch),
+        400,
+        "invalid_argument",
+        "UNKNOWN_METRIC",
+        "metrics[0].name",
+    );
+    for (path, reason, field) in [
+        ("/api/v1/query", "FIELD_REQUIRED", "tenant"),
+        ("/api/v1/query?tenant=acme&metric=reopens&speed=1", "FIELD_INVALID", "speed"),
+        ("/api/v1/query?tenant=acme&metric=reopens:x", "FIELD_INVALID", "metric"),
+        ("/api/v1/query?tenant=acme&metric=reopens&from=soon", "FIELD_INVALID", "from"),
+        ("/api/v1/query?tenant=acme&metric=reopens&limit=many", "FIELD_INVALID", "limit"),
+        ("/api/v1/query?tenant=acme&metric=reopens&zone=Mars", "FIELD_INVALID", "zone"),
+        ("/api/v1/query?tenant=acme&metric=reopens&format=xml", "FIELD_INVALID", "format"),
+        ("/api/v1/query?tenant=acme&metric=reopens&filter=team", "MALFORMED_FILTER", "filter"),
+        ("/api/v1/watch?tenant=acme&metric=reopens&every=1ms", "FIELD_INVALID", "min_interval"),
+    ] {
+        refused(&get(&suite, path), 400, "invalid_argument", reason, field);
+    }
+}
+
+#[test]
+fn a_spreadsheet_reads_json_or_csv_of_the_same_figures() {
+    let suite = Suite::start();
+    run(async {
+        fill(&suite.client()).await;
+        let path = "/api/v1/query?tenant=acme&metric=conversations_opened&group_by=channel&from=2026-06-01&to=2026-06-02&order_by=-value&totals=1";
+        let answer = get(&suite, path).json();
+        let rows = answer["rows"].as_array().expect("rows");
+        let row = |at: usize| (rows[at]["channel"].as_str(), rows[at]["value"].as_f64(), rows[at]["row"].as_str());
+        assert_eq!(row(0), (Some("chat"), Some(3.0), Some("row")));
+        assert_eq!(row(1), (Some("e,mail"), Some(1.0), Some("row")));
+        assert_eq!(row(2), (None, Some(4.0), Some("total")));
+        assert_eq!((rows.len(), answer["totalRows"].as_u64()), (3, Some(2)));
+        assert!(answer["completeUntil"].as_str().is_some_and(|time| time.ends_with('Z')));
+        let csv = get(&suite, &format!("{path}&format=csv"));
+        assert!(csv.status == 200 && csv.head.contains("content-type: text/csv"), "{}", csv.head);
+        let accepted = call(&suite, "GET", path, "accept: text/csv\r\n", "");
+        assert_eq!(accepted.body, csv.body);
+        let mut reader = csv::Reader::from_reader(csv.body.as_bytes());
+        let header = reader.headers().expect("a header").clone();
+        let place = |name: &str| header.iter().position(|title| title == name).expect(name);
+        let lines: Vec<_> = reader.records().map(|line| line.expect("a line")).collect();
+        for (line, row) in lines.iter().zip(rows) {
+            assert_eq!(line[place("value")].parse::<f64>().ok(), row["value"].as_f64());
+            assert_eq!(&line[place("channel")], row["channel"].as_str().unwrap_or_default());
+        }
+    });
+}
+
+#[test]
+fn a_browser_gets_an_event_for_each_answer_and_goes_on_where_it_was() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        client.settle().await;
+        fill(&client).await;
+        let path = "/api/v1/watch?tenant=acme&metric=conversations_opened&every=200ms&to=2026-06-02";
+        let open = |headers: &str| {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\naccept: text/event-stream\r\n{headers}\r\n");
+            let mut from = connect(&suite, &request);
+            let (status, head) = head(&mut from);
+            assert!(status == 200 && head.contains("content-type: text/event-stream"), "{head}");
+            from
+        };
+        // The id and the count of the next event.
+        let event = |from: &mut BufReader<TcpStream>| {
+            let mut id = String::new();
+            loop {
+                let mut line = String::new();
+                assert!(from.read_line(&mut line).expect("a line in time") > 0, "it ended");
+                if let Some(given) = line.strip_prefix("id: ") {
+                    given.trim().clone_into(&mut id);
+                }
+                if let Some(data) = line.strip_prefix("data: ") {
+                    let message: Value = serde_json::from_str(data).expect("JSON");
+                    let count = message["answer"]["rows"][0]["values"][0]["count"].as_str().map(ToOwned::to_owned);
+                    return (id, count.expect("a count"));
+                }
+            }
+        };
+        let mut from = open("");
+        let (id, count) = event(&mut from);
+        assert_eq!(count, "4");
+        let mut resumed = open(&format!("last-event-id: {id}\r\n"));
+        client.send(vec![opened(5, "chat")]).await;
+        assert_eq!(event(&mut from).1, "5");
+        assert_eq!(event(&mut resumed).1, "5", "not the one that was seen");
+        // By the method's own name, too, and alerts as well.
+        let message = json!({"tenant": "acme"}).to_string();
+        let message: String = form_urlencoded::byte_serialize(message.as_bytes()).collect();
+        let request =
+            format!("GET /deskpulse.v1.QueryService/WatchAlerts?message={message} HTTP/1.1\r\nhost: here\r\n\r\n");
+        let mut alerts = connect(&suite, &request);
+        assert_eq!(head(&mut alerts).0, 200);
+        let mut lines = String::new();
+        while !lines.contains("data: ") {
+            assert!(alerts.read_line(&mut lines).expect("a line in time") > 0, "{lines}");
+        }
+        assert!(lines.contains("id: "), "{lines}");
+    });
+}
+
+#[test]
+fn prometheus_reads_how_the_service_does() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        client.settle().await;
+        let now = jiff::Timestamp::now().to_string();
+        client.send(vec![Event { time: Some(timestamp(&now)), ..opened(1, "chat") }]).await;
+        client.rows(ask("acme", "backlog")).await;
+        let answer = get(&suite, "/metrics");
+        assert!(answer.status == 200 && answer.head.contains("text/plain; version=0.0.4"), "{}", answer.head);
+        for line in [
+            "deskpulse_answers 1",
+            "deskpulse_kpi{figure=\"value\",metric=\"conversations_opened\"} 1",
+            "deskpulse_kpi{figure=\"value\",metric=\"sla_breaches\"} 0",
+            "deskpulse_rpc_responses_total{code=\"Ok\",method=\"QueryMetrics\",service=\"deskpulse.v1.QueryService\"} ",
+            "deskpulse_rpc_response_seconds_count{method=\"QueryMetrics\",service=\"deskpulse.v1.QueryService\"} ",
+            "deskpulse_applied_position{partition=\"2\"} ",
+        ] {
+            assert!(answer.body.lines().any(|known| known.starts_with(line)), "{line} is missing in\n{}", answer.body);
+        }
+        // Each family says what it is.
+        for line in answer.body.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().expect("a name");
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(answer.body.contains(&format!("# HELP {family} ")), "{line}");
+        }
+        let probes = ["/livez", "/readyz"].map(|path| (get(&suite, path).status, get(&suite, path).body));
+        assert_eq!(probes, [(200, "ok\n".to_owned()), (200, "ready\n".to_owned())]);
+    });
+}
