@@ -7,9 +7,9 @@ use deskpulse_core::kpi::{CATALOGUE, Metric};
 use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
 use deskpulse_proto::v1::event::Payload;
 use deskpulse_proto::v1::{
-    Basis, Clock, ConversationFigure, ConversationOpened, Event, ListConversationsRequest, ListConversationsResponse,
-    MetricSelection, MetricValue, SetSlaPolicyRequest, SlaPolicy, SlaTarget, SlaTargetKind, SurveyAnswered, SurveyKind,
-    SurveySent, Unit,
+    ActorKind, Basis, Clock, ConversationFigure, ConversationOpened, ConversationUpdated, Event,
+    ListConversationsRequest, ListConversationsResponse, MessageCreated, MetricSelection, MetricValue,
+    SetSlaPolicyRequest, SlaPolicy, SlaTarget, SlaTargetKind, SurveyAnswered, SurveyKind, SurveySent, Unit,
 };
 use tonic::{Code, Status};
 
@@ -273,6 +273,43 @@ fn what_is_open_breached_or_at_risk_is_listed_as_of_an_instant() {
         let policies =
             |it: &ConversationFigure| (it.dimensions["sla_policy"].clone(), it.dimensions["sla_target"].clone());
         assert!(breached.conversations.iter().all(|it| policies(it) == ("gold".into(), "first_response".into())));
+    });
+}
+
+#[test]
+fn what_happens_to_a_conversation_several_times_at_once_is_listed_each_time() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        let time = Some(timestamp("2026-01-06T10:00:00Z"));
+        let event = |id: &str, payload: Payload| Event {
+            id: id.to_owned(),
+            source: "test".to_owned(),
+            tenant: "demo".to_owned(),
+            time,
+            payload: Some(payload),
+            ..Default::default()
+        };
+        let message = |id: &str| {
+            let actor = Some(deskpulse_proto::v1::Actor { kind: ActorKind::Customer.into(), id: String::new() });
+            let message = MessageCreated { conversation: "c1".to_owned(), actor, ..Default::default() };
+            event(id, Payload::MessageCreated(message))
+        };
+        let tags = ["bug", "odd", "vip"].map(str::to_owned).to_vec();
+        let tagged = ConversationUpdated { conversation: "c1".to_owned(), add_tags: tags, ..Default::default() };
+        let mut events = vec![event("tagged", Payload::ConversationUpdated(tagged))];
+        events.extend((0..5).map(|number| message(&format!("m{number}"))));
+        client.send(events).await;
+        // Some tell them apart by their tag, some nothing tells apart; pages end between them.
+        for (metric, times) in [("tags_added", 3), ("messages_received", 5)] {
+            for size in [1, 2, 1_000] {
+                let all = pages(&client, &wanted(metric), size).await;
+                assert_eq!(all.len(), times, "{metric} in pages of {size}");
+            }
+        }
+        let tags: HashSet<Vec<String>> =
+            pages(&client, &wanted("tags_added"), 1).await.into_iter().map(|it| it.tags).collect();
+        assert_eq!(tags.len(), 3);
     });
 }
 

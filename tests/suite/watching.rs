@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
 use deskpulse_proto::v1::event::Payload;
 use deskpulse_proto::v1::threshold_rule::Bound;
 use deskpulse_proto::v1::{
-    AlertKind, ConversationOpened, Dimensions, Event, MetricSelection, QueryMetricsRequest, ThresholdRule,
-    WatchAlertsRequest, WatchAlertsResponse, WatchMetricsRequest, WatchMetricsResponse,
+    AlertKind, ConversationOpened, Dimensions, Event, MetricSelection, QueryMetricsRequest, SetSlaPolicyRequest,
+    SlaPolicy, SlaTarget, SlaTargetKind, ThresholdRule, WatchAlertsRequest, WatchAlertsResponse, WatchMetricsRequest,
+    WatchMetricsResponse,
 };
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
@@ -250,6 +252,40 @@ fn a_breach_that_becomes_known_late_is_told_with_its_true_time() {
         let expected =
             [(AlertKind::SlaWarning, Some(instant(due_ms - 2_000))), (AlertKind::SlaBreach, Some(instant(due_ms)))];
         assert_eq!(kinds, expected);
+    });
+}
+
+#[test]
+fn two_targets_missed_at_one_instant_are_two_breaches() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        client.settle().await;
+        let mut stream = alerts(&client, &all_of_acme()).await.expect("a watch");
+        next_alert(&mut stream).await;
+        let channel = deskpulse_edge::upstream::channel(suite.url()).expect("an address");
+        let target = |kind: SlaTargetKind| SlaTarget {
+            kind: kind.into(),
+            at_most: Some(duration(60_000)),
+            ..Default::default()
+        };
+        let policy = SlaPolicy {
+            policy: "gold".to_owned(),
+            effective_from: Some(timestamp("2026-01-01T00:00:00Z")),
+            targets: vec![target(SlaTargetKind::FirstResponse), target(SlaTargetKind::Resolution)],
+            ..Default::default()
+        };
+        let request = SetSlaPolicyRequest { tenant: "acme".to_owned(), policy: Some(policy) };
+        ConfigServiceClient::new(channel).set_sla_policy(request).await.expect("the policy is kept");
+        client.send(vec![Event { time: Some(instant(now_ms() - 120_000)), ..opened("c1", "blue") }]).await;
+        let mut missed = BTreeSet::new();
+        while missed.len() < 2 {
+            let alert = next_alert(&mut stream).await;
+            if alert.kind() == AlertKind::SlaBreach {
+                missed.insert(alert.sla_target);
+            }
+        }
+        assert_eq!(missed, BTreeSet::from(["first_response".to_owned(), "resolution".to_owned()]));
     });
 }
 

@@ -29,7 +29,7 @@ pub struct Listing {
     pub most: usize,
 }
 
-/// Where a fact stands in a list: what it is sorted by, ascending, then whose it is.
+/// Where a fact stands in a list: what it is sorted by, ascending, then whose it is, then what tells it from others of the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The value or instant, or what makes its descending order ascending.
@@ -40,6 +40,10 @@ pub struct Place {
     pub partition: u32,
     /// The subject's number in that partition.
     pub subject: u32,
+    /// The number of its dimension values.
+    pub series: u32,
+    /// How many facts that are the same in all this come before it.
+    pub nth: u32,
 }
 
 /// A fact of a list.
@@ -89,7 +93,7 @@ pub fn list(
     let mut groups = Groups::new(names, plan, gathered);
     let mut rows = Found::default();
     let has_business_hours = super::has_business_hours(view, tenant)?;
-    let mut first = First { listing, partition: view.partition(), facts: BTreeMap::new(), total: 0 };
+    let mut first = First { listing, partition: view.partition(), facts: BTreeMap::new(), as_after: 0, total: 0 };
     for (index, part) in plan.parts.iter().enumerate() {
         let partials = Partials { rows: &mut rows, part: index, parts: plan.parts.len(), too_many: false };
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
@@ -251,6 +255,8 @@ struct First<'a> {
     listing: &'a Listing,
     partition: u32,
     facts: BTreeMap<Place, Candidate>,
+    /// How many facts were the same as that at `after`.
+    as_after: u32,
     total: u64,
 }
 
@@ -274,12 +280,20 @@ impl First<'_> {
         let (value, ..) = self.times(measure, fact);
         let (by_value, by_time) = (ordered(value.unwrap_or(0)), ordered(fact.at_ms));
         let (first, second) = if self.listing.by_time { (by_time, by_value) } else { (by_value, by_time) };
-        Place { first, second, partition: self.partition, subject: fact.subject.0 }
+        let (subject, series) = (fact.subject.0, fact.series.0);
+        Place { first, second, partition: self.partition, subject, series, nth: 0 }
     }
 
     fn see(&mut self, measure: Measure, fact: &StoredFact) {
         self.total += 1;
-        let place = self.place(measure, fact);
+        let mut place = self.place(measure, fact);
+        if self.listing.after.is_some_and(|after| place == Place { nth: 0, ..after }) {
+            place.nth = self.as_after;
+            self.as_after += 1;
+        }
+        while self.facts.contains_key(&place) {
+            place.nth += 1;
+        }
         let is_full = self.facts.len() >= self.listing.most;
         let is_too_late = is_full && self.facts.last_key_value().is_some_and(|(last, _)| place >= *last);
         if is_too_late || self.listing.after.is_some_and(|after| place <= after) {

@@ -4430,6 +4430,12 @@ pub struct ListPlace {
     /// The number of its subject there.
     #[prost(uint32, tag = "4")]
     pub subject: u32,
+    /// The number of its dimension values.
+    #[prost(uint32, tag = "5")]
+    pub series: u32,
+    /// How many that are the same in all this come before it.
+    #[prost(uint32, tag = "6")]
+    pub nth: u32,
 }
 /// A part of a list.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -322,6 +322,8 @@ impl AggregationService for AggregationApi {
             second: at.second,
             partition: at.partition,
             subject: at.subject,
+            series: at.series,
+            nth: at.nth,
         });
         let (by_time, descending) = (request.by_time, request.descending);
         let listing = Listing { plan, by_time, descending, after, most };
@@ -470,9 +472,9 @@ fn part(part: &v1::CollectPart) -> Result<Part, Fault> {
 }
 
 fn listed(fact: Listed) -> SubjectFigure {
-    let Place { first, second, partition, subject } = fact.place;
+    let Place { first, second, partition, subject, series, nth } = fact.place;
     SubjectFigure {
-        place: Some(ListPlace { first, second, partition, subject }),
+        place: Some(ListPlace { first, second, partition, subject, series, nth }),
         subject: fact.subject.to_string(),
         conversation: fact.conversation.as_deref().unwrap_or_default().to_owned(),
         at_ms: fact.at_ms,

@@ -49,15 +49,20 @@ impl Wanted {
         };
         let (mut after, mut moment, mut now) = (None, 0, now);
         if !request.page_token.is_empty() {
-            let ([of, at, first, second, whose], _) = token::read("page_token", question, &request.page_token)?;
-            let (partition, subject) = (whose >> 32, whose & u64::from(u32::MAX));
+            let ([of, at, first, second, whose, which], _) = token::read("page_token", question, &request.page_token)?;
+            let halves = |both: u64| {
+                [both >> 32, both & u64::from(u32::MAX)].map(|half| u32::try_from(half).unwrap_or(u32::MAX))
+            };
+            let ([partition, subject], [series, nth]) = (halves(whose), halves(which));
             moment = of;
             now = Timestamp::clamped(at.cast_signed());
             after = Some(ListPlace {
                 first: first.cast_signed(),
                 second: second.cast_signed(),
-                partition: u32::try_from(partition).unwrap_or(u32::MAX),
-                subject: u32::try_from(subject).unwrap_or(u32::MAX),
+                partition,
+                subject,
+                series,
+                nth,
             });
         }
         let (basis, clock) = question::basis_and_clock(request.basis, request.clock)?;
@@ -116,9 +121,10 @@ impl Wanted {
         let may_be_behind = listed.positions.iter().any(|position| position.may_be_behind);
         let last = listed.figures.last().and_then(|figure| figure.place);
         let token = |place: ListPlace| {
-            let whose = u64::from(place.partition) << 32 | u64::from(place.subject);
+            let both = |upper: u32, lower: u32| u64::from(upper) << 32 | u64::from(lower);
+            let (whose, which) = (both(place.partition, place.subject), both(place.series, place.nth));
             let now = self.now.millis().cast_unsigned();
-            let numbers = [listed.moment, now, place.first.cast_unsigned(), place.second.cast_unsigned(), whose];
+            let numbers = [listed.moment, now, place.first.cast_unsigned(), place.second.cast_unsigned(), whose, which];
             token::write(self.question, &numbers, "")
         };
         ListConversationsResponse {
