@@ -154,8 +154,8 @@ impl Node {
         };
         let store = Opened::open(keep).expect("a new store opens");
         let aggregation =
-            Aggregation::follow(upstream::local(LogApi::server(Arc::clone(&intake))), drain.clone(), store);
-        let query = QueryApi::server(upstream::local(AggregationApi::server(aggregation)), drain);
+            Aggregation::follow(upstream::local(LogApi::server(Arc::clone(&intake))), None, drain.clone(), store);
+        let query = QueryApi::server(upstream::local(AggregationApi::new(aggregation).server()), None, drain);
         let node = Self { intake, query: QueryServiceClient::new(upstream::local(query)), _folder: folder };
         // Until aggregation reports, it cannot be told which events are new.
         while node.ask("nobody").await.is_none() {

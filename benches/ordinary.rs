@@ -13,9 +13,10 @@ use deskpulse_proto::v1::event::Payload;
 use deskpulse_proto::v1::ingest_service_server::{IngestService, IngestServiceServer};
 use deskpulse_proto::v1::query_service_server::{QueryService, QueryServiceServer};
 use deskpulse_proto::v1::{
-    ActorKind, BatchOutcome, Event, GroupValue, IngestEventsRequest, IngestEventsResponse, ListConversationsRequest,
-    ListConversationsResponse, ListMetricsRequest, ListMetricsResponse, MetricRow, MetricValue, PercentileValue,
-    QueryMetricsRequest, QueryMetricsResponse, StreamEventsRequest, StreamEventsResponse, Visibility,
+    ActorKind, BatchOutcome, BatchQueryMetricsRequest, BatchQueryMetricsResponse, Event, GroupValue,
+    IngestEventsRequest, IngestEventsResponse, ListConversationsRequest, ListConversationsResponse, ListMetricsRequest,
+    ListMetricsResponse, MetricRow, MetricValue, PercentileValue, QueryMetricsRequest, QueryMetricsResponse,
+    StreamEventsRequest, StreamEventsResponse, StreamQueryMetricsRequest, StreamQueryMetricsResponse, Visibility,
     WatchAlertsRequest, WatchAlertsResponse, WatchMetricsRequest, WatchMetricsResponse,
 };
 use hdrhistogram::Histogram;
@@ -222,6 +223,7 @@ impl IngestService for Ordinary {
 impl QueryService for Ordinary {
     type WatchMetricsStream = ReceiverStream<Result<WatchMetricsResponse, Status>>;
     type WatchAlertsStream = ReceiverStream<Result<WatchAlertsResponse, Status>>;
+    type StreamQueryMetricsStream = ReceiverStream<Result<StreamQueryMetricsResponse, Status>>;
 
     async fn query_metrics(
         &self,
@@ -229,6 +231,20 @@ impl QueryService for Ordinary {
     ) -> Result<Response<QueryMetricsResponse>, Status> {
         let rows = self.0.rows(request.get_ref());
         Ok(Response::new(QueryMetricsResponse { rows, ..QueryMetricsResponse::default() }))
+    }
+
+    async fn batch_query_metrics(
+        &self,
+        _: Request<BatchQueryMetricsRequest>,
+    ) -> Result<Response<BatchQueryMetricsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn stream_query_metrics(
+        &self,
+        _: Request<Streaming<StreamQueryMetricsRequest>>,
+    ) -> Result<Response<Self::StreamQueryMetricsStream>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn watch_metrics(

@@ -4,13 +4,12 @@
 //! share the machine, so the server's CPU seconds a million events, printed as it ends, repeat better than the time.
 
 mod ordinary;
+mod server;
 mod workload;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
@@ -24,7 +23,7 @@ use deskpulse_proto::v1::{
     Event, EventBlock, IngestEventsRequest, ListMetricsRequest, MetricRow, MetricSelection, QueryMetricsRequest,
 };
 use prost::Message;
-use tempfile::TempDir;
+use server::Server;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 use workload::{Random, SEED, sized};
@@ -79,11 +78,11 @@ fn ingest(criterion: &mut Criterion, runtime: &Runtime, events: &[Event]) {
             bencher.iter_custom(|times| {
                 let once = || {
                     let suite = start();
-                    let before = suite.cpu_seconds();
+                    let before = suite.0.cpu_seconds();
                     let summary = runtime.block_on(suite.send(events));
                     // An answer counts all of them: whatever was left to do is done then.
                     runtime.block_on(rows(&suite.query(), openings(0, 1)));
-                    server_seconds.extend(suite.cpu_seconds().zip(before).map(|(after, before)| after - before));
+                    server_seconds.extend(suite.0.cpu_seconds().zip(before).map(|(after, before)| after - before));
                     Duration::from_secs_f64(summary.seconds)
                 };
                 std::iter::repeat_with(once).zip(0..times).map(|(elapsed, _)| elapsed).sum()
@@ -216,53 +215,30 @@ fn percentiles(interval: &str) -> QueryMetricsRequest {
     }
 }
 
-/// A `deskpulse serve` process with a data folder of its own; killed when dropped.
-struct Suite {
-    server: Child,
-    url: String,
-    _folder: TempDir,
-}
+/// A server under load.
+struct Suite(Server);
 
 impl Suite {
     fn start() -> Self {
-        Self::of(|folder| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_deskpulse"));
-            command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
-            command
-        })
+        Self(Server::deskpulse())
     }
 
     /// The ordinary service in the place of ours.
     fn ordinary() -> Self {
-        Self::of(|folder| {
-            let mut command = Command::new(std::env::current_exe().expect("it runs"));
-            command.env(ORDINARY, folder);
-            command
-        })
-    }
-
-    fn of(command: impl FnOnce(&Path) -> Command) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut server =
-            command(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
-        let mut line = String::new();
-        let stdout = server.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
-        let url = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-        assert!(url.starts_with("http://"), "{line:?}");
-        Self { server, url, _folder: folder }
+        Self(Server::itself(ORDINARY))
     }
 
     /// Sends events and returns once each is durable and known to be new.
     async fn send(&self, events: &[Event]) -> ImportSummary {
         let sent: Vec<Event> = events.to_vec();
-        let summary = import::send(&self.url, sent.into_iter(), BATCH, IN_FLIGHT).await.expect("every batch is taken");
+        let summary =
+            import::send(&self.0.url, sent.into_iter(), BATCH, IN_FLIGHT).await.expect("every batch is taken");
         assert_eq!((summary.events, summary.rejected), (events.len() as u64, 0));
         summary
     }
 
     async fn send_one_by_one(&self, events: &[Event]) -> Duration {
-        let mut client = IngestServiceClient::new(channel(&self.url).expect("an address"));
+        let mut client = IngestServiceClient::new(channel(&self.0.url).expect("an address"));
         let begun = Instant::now();
         for event in events {
             let request = IngestEventsRequest { events: vec![event.clone()] };
@@ -303,23 +279,6 @@ impl Suite {
     }
 
     fn query(&self) -> QueryServiceClient<Channel> {
-        QueryServiceClient::new(channel(&self.url).expect("an address")).max_decoding_message_size(64 << 20)
-    }
-
-    /// User and system time of the server so far; `None` where there is no `/proc`.
-    fn cpu_seconds(&self) -> Option<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.server.id())).ok()?;
-        // The second field is a name in parentheses; after it, utime and stime are the 12th and 13th, in 1/100 s.
-        let (_, fields) = stat.rsplit_once(") ")?;
-        let ticks = |field: usize| fields.split(' ').nth(field)?.parse::<f64>().ok();
-        Some((ticks(11)? + ticks(12)?) / 100.0)
-    }
-}
-
-impl Drop for Suite {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        QueryServiceClient::new(channel(&self.0.url).expect("an address")).max_decoding_message_size(64 << 20)
     }
 }

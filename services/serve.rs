@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use deskpulse_aggregation::{Aggregation, AggregationApi, KeepOptions, Opened, folder_of};
+use deskpulse_aggregation::{Aggregation, AggregationApi, Describe, KeepOptions, Opened, folder_of};
 use deskpulse_cli::failure::Failure;
 use deskpulse_disk::RealDisk;
 use deskpulse_edge::server::{self, Drain, ServeError};
 use deskpulse_edge::upstream;
 use deskpulse_ingest::{IngestApi, Intake, Limits, LogApi};
 use deskpulse_log::{EmbeddedLog, LogError, LogOptions, Position, Surroundings};
-use deskpulse_query::{ConfigApi, QueryApi};
+use deskpulse_query::{Collect, ConfigApi, QueryApi};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -152,7 +152,9 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
     let mut services: Vec<&'static str> = Vec::new();
     let mut log = None;
     let mut ingest = None;
+    let mut describe: Option<Arc<Describe>> = None;
     let mut aggregation = None;
+    let mut collect: Option<Arc<Collect>> = None;
     let mut following = None;
 
     let keep = matches!(args.role, Role::All | Role::Aggregation).then(|| args.keep());
@@ -163,15 +165,22 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
         let intake = Intake::new(opened.clone(), limits, drain.clone());
         let log_service = LogApi::server(Arc::clone(&intake));
         ingest = Some(upstream::local(log_service.clone()));
+        let described = Arc::clone(&intake);
+        describe = Some(Arc::new(move || described.describe_log()));
         routes = routes.add_service(IngestApi::server(intake)).add_service(log_service);
         services.extend(INGEST);
         log = Some(opened);
     }
     if let Some(store) = store {
         let log = ingest.map_or_else(|| remote(args.ingest.as_deref()), Ok)?;
-        let followed = Aggregation::follow(log, drain.clone(), store);
+        let followed = Aggregation::follow(log, describe, drain.clone(), store);
         following = Some(followed.clone());
-        let service = AggregationApi::server(followed);
+        let api = AggregationApi::new(followed);
+        let service = Arc::clone(&api).server();
+        collect = Some(Arc::new(move |collections, moment| {
+            let api = Arc::clone(&api);
+            Box::pin(async move { api.collect(collections, moment).await })
+        }));
         aggregation = Some(upstream::local(service.clone()));
         routes = routes.add_service(service);
         services.extend(AGGREGATION);
@@ -179,7 +188,7 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
     if matches!(args.role, Role::All | Role::Query) {
         let aggregation = aggregation.map_or_else(|| remote(args.aggregation.as_deref()), Ok)?;
         routes = routes
-            .add_service(QueryApi::server(aggregation.clone(), drain.clone()))
+            .add_service(QueryApi::server(aggregation.clone(), collect, drain.clone()))
             .add_service(ConfigApi::server(aggregation));
         services.extend(QUERY);
     }

@@ -100,6 +100,30 @@ pub struct Plan {
     pub now: Timestamp,
 }
 
+/// What to collect of a tenant, every plan of the same moment.
+#[derive(Debug, Clone)]
+pub struct Collection {
+    /// The tenant, or [`ALL_TENANTS`](crate::subject::ALL_TENANTS).
+    pub tenant: String,
+    /// The plans.
+    pub plans: Vec<Plan>,
+    /// From how many rows of a plan on the moment is kept for later calls; `None`: it is not needed any more.
+    pub pin_from_rows: Option<u32>,
+}
+
+/// What collections came to, all of one moment: `P` says how far a partition was counted, `E` why one was not collected.
+#[derive(Debug)]
+pub struct Collected<P, E> {
+    /// How far each partition was counted.
+    pub positions: Vec<P>,
+    /// For each collection the rows of each plan, of all partitions.
+    pub rows: Vec<Result<Vec<Rows>, E>>,
+    /// The number of the moment; 0 where it is not kept.
+    pub moment: u64,
+    /// Everything acknowledged before is counted.
+    pub asked_at: Timestamp,
+}
+
 /// A partial figure of one group in one bucket. Merges exactly with those of other partitions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Partial {

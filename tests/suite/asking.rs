@@ -1,5 +1,8 @@
 //! Questions in full: totals, top and others, earlier periods, pages, gaps, orders, histograms, all tenants.
 
+#[path = "asking/batches.rs"]
+mod batches;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use deskpulse_core::kpi::CATALOGUE;

@@ -97,12 +97,12 @@ impl Node {
         let log_service = LogApi::server(Arc::clone(&intake));
         let door = upstream::local(log_service);
         let door = setup.trouble.as_ref().map_or_else(|| door.clone(), |trouble| Troubled::door(&door, trouble));
-        let aggregation = Aggregation::follow(door, drain.clone(), store);
-        let api = AggregationApi::server(aggregation.clone());
+        let aggregation = Aggregation::follow(door, None, drain.clone(), store);
+        let api = AggregationApi::new(aggregation.clone()).server();
         let aggregation_upstream = upstream::local(api);
         let routes = Routes::default()
             .add_service(IngestApi::server(intake))
-            .add_service(QueryApi::server(aggregation_upstream.clone(), drain.clone()))
+            .add_service(QueryApi::server(aggregation_upstream.clone(), None, drain.clone()))
             .add_service(ConfigApi::server(aggregation_upstream));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

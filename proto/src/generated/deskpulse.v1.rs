@@ -1388,6 +1388,73 @@ pub struct QueryMetricsResponse {
     #[prost(string, tag = "7")]
     pub time_zone: ::prost::alloc::string::String,
 }
+/// Several questions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchQueryMetricsRequest {
+    /// The questions, 1 to 100.
+    #[prost(message, repeated, tag = "1")]
+    pub queries: ::prost::alloc::vec::Vec<QueryMetricsRequest>,
+}
+/// What several questions came to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BatchQueryMetricsResponse {
+    /// One for each question, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: ::prost::alloc::vec::Vec<QueryOutcome>,
+}
+/// A batch of questions on a stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StreamQueryMetricsRequest {
+    /// Any number; the answer carries the same.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The questions, 1 to 100.
+    #[prost(message, repeated, tag = "2")]
+    pub queries: ::prost::alloc::vec::Vec<QueryMetricsRequest>,
+}
+/// What a batch came to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StreamQueryMetricsResponse {
+    /// The number of the request.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// One for each question, in their order.
+    #[prost(message, repeated, tag = "2")]
+    pub outcomes: ::prost::alloc::vec::Vec<QueryOutcome>,
+}
+/// What a question came to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryOutcome {
+    /// One of the two.
+    #[prost(oneof = "query_outcome::Outcome", tags = "1, 2")]
+    pub outcome: ::core::option::Option<query_outcome::Outcome>,
+}
+/// Nested message and enum types in `QueryOutcome`.
+pub mod query_outcome {
+    /// One of the two.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// The answer.
+        #[prost(message, tag = "1")]
+        Answer(super::QueryMetricsResponse),
+        /// Why there is none.
+        #[prost(message, tag = "2")]
+        Error(super::QueryError),
+    }
+}
+/// What a question of its own would have ended with: the fields of google.rpc.Status, by the same numbers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryError {
+    /// The gRPC code.
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    /// What went wrong, in words.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// ErrorInfo always, BadRequest for a field, RetryInfo where trying again can help.
+    #[prost(message, repeated, tag = "3")]
+    pub details: ::prost::alloc::vec::Vec<::prost_types::Any>,
+}
 /// Which events an answer counts.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Freshness {
@@ -2080,6 +2147,69 @@ pub mod query_service_client {
                 .insert(GrpcMethod::new("deskpulse.v1.QueryService", "QueryMetrics"));
             self.inner.unary(req, path, codec).await
         }
+        /// Answers several questions of one moment of the data: the cards, tables and curves of a page agree. A question that cannot be answered
+        /// does not keep the others from their answers. One that goes on with a `page_token` is of its own moment.
+        ///
+        /// INVALID_ARGUMENT with BadRequest: no questions, or too many. UNAVAILABLE with RetryInfo as for `QueryMetrics`.
+        pub async fn batch_query_metrics(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BatchQueryMetricsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchQueryMetricsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/deskpulse.v1.QueryService/BatchQueryMetrics",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("deskpulse.v1.QueryService", "BatchQueryMetrics"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Answers many small questions with little work for each: every message is a batch, answered as soon as it can be, so that one that takes
+        /// long holds up no other, and answers may overtake each other. 64 are worked on at once; further ones wait in the transport.
+        ///
+        /// INVALID_ARGUMENT with BadRequest ends the stream where a message has no questions, or too many. UNAVAILABLE with RetryInfo: the service goes
+        /// down, after it has answered what it had begun.
+        pub async fn stream_query_metrics(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::StreamQueryMetricsRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::StreamQueryMetricsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/deskpulse.v1.QueryService/StreamQueryMetrics",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("deskpulse.v1.QueryService", "StreamQueryMetrics"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
         /// Answers a question at once, and again whenever the answer changes: because of events, or of time that passes. At most once
         /// in `min_interval`; who reads slowly gets the latest answer and misses those in between.
         ///
@@ -2220,6 +2350,38 @@ pub mod query_service_server {
             request: tonic::Request<super::QueryMetricsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::QueryMetricsResponse>,
+            tonic::Status,
+        >;
+        /// Answers several questions of one moment of the data: the cards, tables and curves of a page agree. A question that cannot be answered
+        /// does not keep the others from their answers. One that goes on with a `page_token` is of its own moment.
+        ///
+        /// INVALID_ARGUMENT with BadRequest: no questions, or too many. UNAVAILABLE with RetryInfo as for `QueryMetrics`.
+        async fn batch_query_metrics(
+            &self,
+            request: tonic::Request<super::BatchQueryMetricsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BatchQueryMetricsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the StreamQueryMetrics method.
+        type StreamQueryMetricsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::StreamQueryMetricsResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Answers many small questions with little work for each: every message is a batch, answered as soon as it can be, so that one that takes
+        /// long holds up no other, and answers may overtake each other. 64 are worked on at once; further ones wait in the transport.
+        ///
+        /// INVALID_ARGUMENT with BadRequest ends the stream where a message has no questions, or too many. UNAVAILABLE with RetryInfo: the service goes
+        /// down, after it has answered what it had begun.
+        async fn stream_query_metrics(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::StreamQueryMetricsRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::StreamQueryMetricsStream>,
             tonic::Status,
         >;
         /// Server streaming response type for the WatchMetrics method.
@@ -2398,6 +2560,101 @@ pub mod query_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/deskpulse.v1.QueryService/BatchQueryMetrics" => {
+                    #[allow(non_camel_case_types)]
+                    struct BatchQueryMetricsSvc<T: QueryService>(pub Arc<T>);
+                    impl<
+                        T: QueryService,
+                    > tonic::server::UnaryService<super::BatchQueryMetricsRequest>
+                    for BatchQueryMetricsSvc<T> {
+                        type Response = super::BatchQueryMetricsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BatchQueryMetricsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as QueryService>::batch_query_metrics(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BatchQueryMetricsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/deskpulse.v1.QueryService/StreamQueryMetrics" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamQueryMetricsSvc<T: QueryService>(pub Arc<T>);
+                    impl<
+                        T: QueryService,
+                    > tonic::server::StreamingService<super::StreamQueryMetricsRequest>
+                    for StreamQueryMetricsSvc<T> {
+                        type Response = super::StreamQueryMetricsResponse;
+                        type ResponseStream = T::StreamQueryMetricsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::StreamQueryMetricsRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as QueryService>::stream_query_metrics(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamQueryMetricsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -4297,19 +4554,26 @@ pub struct CollectPart {
 /// Asks for partial figures, all of one moment of the data.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CollectRequest {
-    /// The tenant; `-` for all.
-    #[prost(string, tag = "1")]
-    pub tenant: ::prost::alloc::string::String,
-    /// What to collect, 1 to 16 times.
-    #[prost(message, repeated, tag = "8")]
-    pub plans: ::prost::alloc::vec::Vec<CollectPlan>,
     /// The number of a moment that was pinned: read the data as of then; 0: as of now. FAILED_PRECONDITION when it is not kept any
     /// more.
     #[prost(uint64, tag = "9")]
     pub moment: u64,
-    /// Keep this moment for later calls, until a minute after the last of them, when a plan comes to at least so many rows; otherwise, and when
-    /// absent, let go of it. 64 are kept.
-    #[prost(uint32, optional, tag = "10")]
+    /// What to collect, 1 to 100 times.
+    #[prost(message, repeated, tag = "11")]
+    pub collections: ::prost::alloc::vec::Vec<Collection>,
+}
+/// What to collect of a tenant.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Collection {
+    /// The tenant; `-` for all.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// What to collect, 1 to 16 times.
+    #[prost(message, repeated, tag = "2")]
+    pub plans: ::prost::alloc::vec::Vec<CollectPlan>,
+    /// Keep this moment for later calls, until a minute after the last of them, when a plan comes to at least so many rows; where that is so for none
+    /// of the collections, let go of it. 64 are kept.
+    #[prost(uint32, optional, tag = "3")]
     pub pin_from_rows: ::core::option::Option<u32>,
 }
 /// What to collect.
@@ -4360,15 +4624,25 @@ pub struct CollectResponse {
     /// How far each partition was counted.
     #[prost(message, repeated, tag = "1")]
     pub positions: ::prost::alloc::vec::Vec<PartitionPosition>,
-    /// What each plan came to.
-    #[prost(message, repeated, tag = "3")]
-    pub plans: ::prost::alloc::vec::Vec<CollectedPlan>,
+    /// What each collection came to.
+    #[prost(message, repeated, tag = "6")]
+    pub collected: ::prost::alloc::vec::Vec<Collected>,
     /// The number of the moment that was read; 0 where it is not pinned.
     #[prost(uint64, tag = "4")]
     pub moment: u64,
     /// When the log was asked for its head, in milliseconds since 1970: everything acknowledged before is counted.
     #[prost(sint64, tag = "5")]
     pub asked_at_ms: i64,
+}
+/// What a collection came to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Collected {
+    /// What each plan came to; nothing where there is an error.
+    #[prost(message, repeated, tag = "1")]
+    pub plans: ::prost::alloc::vec::Vec<CollectedPlan>,
+    /// Why it was not collected; absent where it was.
+    #[prost(message, optional, tag = "2")]
+    pub error: ::core::option::Option<QueryError>,
 }
 /// What a plan came to.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -15,7 +15,7 @@ use deskpulse_proto::v1::log_service_client::LogServiceClient;
 use deskpulse_proto::v1::{DescribeLogRequest, DescribeLogResponse, ReadRequest, ReadResponse, ReportAppliedRequest};
 use tokio::sync::{SetOnce, watch};
 use tokio::task::yield_now;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 use tracing::{info, warn};
 
 use crate::config::{self, ConfigShelf};
@@ -39,11 +39,37 @@ const LONGEST_TURN: Duration = Duration::from_millis(2);
 #[derive(Debug, Clone)]
 pub struct Aggregation {
     pub(crate) names: Arc<Names>,
-    pub(crate) log: LogServiceClient<Upstream>,
+    pub(crate) log: Log,
     pub(crate) drain: Drain,
     /// Empty until the log has been reached.
     pub(crate) followed: Arc<SetOnce<FollowedLog>>,
     failure: Failure,
+}
+
+/// Says how far the log of this process reaches.
+pub type Describe = dyn Fn() -> Result<DescribeLogResponse, Status> + Send + Sync;
+
+/// The log to follow.
+#[derive(Clone)]
+pub(crate) struct Log {
+    pub(crate) calls: LogServiceClient<Upstream>,
+    here: Option<Arc<Describe>>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("is_here", &self.here.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// How far it reaches.
+    pub(crate) async fn describe(&self) -> Result<DescribeLogResponse, Status> {
+        match &self.here {
+            Some(describe) => describe(),
+            None => self.calls.clone().describe_log(DescribeLogRequest {}).await.map(Response::into_inner),
+        }
+    }
 }
 
 /// The log that is followed, and no other.
@@ -84,13 +110,14 @@ enum Interruption {
 }
 
 impl Aggregation {
-    /// Begins to follow a log from where the store ends. A log that cannot be reached is tried again until it can be.
+    /// Begins to follow a log from where the store ends. A log that cannot be reached is tried again until it can be. One of this process may
+    /// say how far it reaches without a call, which every question waits for.
     ///
     /// Call within a tokio runtime.
     #[must_use]
-    pub fn follow(log: Upstream, drain: Drain, store: Opened) -> Self {
+    pub fn follow(log: Upstream, here: Option<Arc<Describe>>, drain: Drain, store: Opened) -> Self {
         let Opened { keeper, names } = store;
-        let log = LogServiceClient::new(log).max_decoding_message_size(2 * MAX_MESSAGE);
+        let log = Log { calls: LogServiceClient::new(log).max_decoding_message_size(2 * MAX_MESSAGE), here };
         let failure = Arc::clone(&keeper.failure);
         let aggregation = Self { names, log, drain, followed: Arc::new(SetOnce::new()), failure };
         tokio::spawn(aggregation.clone().start(keeper));
@@ -102,11 +129,11 @@ impl Aggregation {
         self.failure.wait().await.clone()
     }
 
-    async fn start(mut self, keeper: Keeper) {
+    async fn start(self, keeper: Keeper) {
         let mut pause = RETRY_FIRST;
         let DescribeLogResponse { heads, log_id } = loop {
-            match self.log.describe_log(DescribeLogRequest {}).await {
-                Ok(response) => break response.into_inner(),
+            match self.log.describe().await {
+                Ok(described) => break described,
                 Err(status) => warn!(%status, "the log cannot be reached yet"),
             }
             if self.pause(&mut pause).await {
@@ -321,8 +348,9 @@ impl Follower {
     async fn follow_until_interrupted(&mut self) -> Result<(), Interruption> {
         let applied = *self.progress.borrow();
         let request = ReadRequest { partition: self.number, from_position_inclusive: applied + 1, log_id: self.log_id };
-        let mut blocks = self.aggregation.log.read(request).await?.into_inner();
-        let reports = Reports::begin(self.aggregation.log.clone(), (self.number, applied), self.keeping.unneeded());
+        let mut blocks = self.aggregation.log.calls.read(request).await?.into_inner();
+        let reports =
+            Reports::begin(self.aggregation.log.calls.clone(), (self.number, applied), self.keeping.unneeded());
         let mut turn = Instant::now();
         loop {
             // Reports run on this thread too, and there may always be something to do.

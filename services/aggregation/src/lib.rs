@@ -16,6 +16,6 @@ mod retention;
 mod snapshots;
 
 pub use aggregation_service::{AggregationApi, encode};
-pub use follow::Aggregation;
+pub use follow::{Aggregation, Describe};
 pub use keep::{KeepError, KeepOptions, Opened, folder_of};
 pub use rest::{AtRest, Follows, has_meaning, look_at, positions_in};

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use deskpulse_proto::v1::QueryError;
+use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -183,6 +185,25 @@ impl From<Fault> for Status {
         }
         Self::with_error_details(fault.reason.code(), fault.message, details)
     }
+}
+
+/// A status among answers: its own message, as google.rpc.Status has it.
+#[must_use]
+pub fn in_band(status: &Status) -> QueryError {
+    let full = QueryError::decode(status.details()).ok().filter(|error| !error.details.is_empty());
+    full.unwrap_or_else(|| QueryError {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
+
+/// The status that stood among answers.
+#[must_use]
+pub fn status(error: &QueryError) -> Status {
+    let (code, message) = (Code::from(error.code), error.message.clone());
+    let details = if error.details.is_empty() { Vec::new() } else { error.encode_to_vec() };
+    Status::with_details(code, message, details.into())
 }
 
 /// Gives statuses that the transport made itself the code and details that ours have.

@@ -29,6 +29,16 @@ pub struct LogApi<L> {
     intake: Arc<Intake<L>>,
 }
 
+impl<L: EventLog> Intake<L> {
+    /// How far the log reaches.
+    pub fn describe_log(&self) -> Result<DescribeLogResponse, Status> {
+        let log = &self.log;
+        let head = |partition| log.head(PartitionId(partition)).map(|head| head.0);
+        let heads = (0..log.partitions()).map(head).collect::<Result<_, _>>().map_err(fault)?;
+        Ok(DescribeLogResponse { heads, log_id: log.identity() })
+    }
+}
+
 impl<L: EventLog> LogApi<L> {
     /// The service, with its limits and compressions set.
     pub fn server(intake: Arc<Intake<L>>) -> LogServiceServer<Self> {
@@ -74,12 +84,7 @@ impl<L: EventLog> LogService for LogApi<L> {
         &self,
         _request: Request<DescribeLogRequest>,
     ) -> Result<Response<DescribeLogResponse>, Status> {
-        let log = &self.intake.log;
-        let heads = (0..log.partitions())
-            .map(|partition| log.head(PartitionId(partition)).map(|head| head.0))
-            .collect::<Result<_, _>>()
-            .map_err(fault)?;
-        Ok(Response::new(DescribeLogResponse { heads, log_id: log.identity() }))
+        Ok(Response::new(self.intake.describe_log()?))
     }
 
     type ReadStream = ReceiverStream<Result<ReadResponse, Status>>;

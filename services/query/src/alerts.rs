@@ -22,8 +22,8 @@ use tonic::{Code, Status};
 
 use crate::answer::timestamp;
 use crate::query_service::{Asker, now};
-use crate::question::{self, collect_part};
-use crate::token;
+use crate::question;
+use crate::{token, wire};
 
 const RULES: usize = 20;
 const NAME: usize = 64;
@@ -158,7 +158,7 @@ impl Listener {
             let message = "alerts are watched tenant by tenant: name one";
             return Err(Fault::in_field(Reason::NotApplicable, "tenant", message).into());
         }
-        question::check_filter(&request.filter)?;
+        question::parse_filter(&request.filter)?;
         question::check_count("rules", request.rules.len(), RULES)?;
         let mut rules = Vec::with_capacity(request.rules.len());
         let mut names = HashSet::new();
@@ -236,7 +236,7 @@ impl Listener {
             filter: Filter::Everything,
         };
         let plan = CollectPlan {
-            parts: [Measure::SlaBreached, Measure::SlaAtRisk].map(|measure| collect_part(part(measure))).to_vec(),
+            parts: [Measure::SlaBreached, Measure::SlaAtRisk].map(|measure| wire::part(&part(measure))).to_vec(),
             filter: self.filter.clone(),
             bounds_ms: vec![from_ms, now().millis() + 1],
             buckets: vec![0],

@@ -7,14 +7,14 @@ use deskpulse_core::fact::Clock;
 use deskpulse_core::histogram::{Distribution, RELATIVE_ERROR};
 use deskpulse_core::interval::Bucket;
 use deskpulse_core::kpi::{Extent, Figure, Unit};
-use deskpulse_core::snapshot::{Group, MAX_DISTINCT, MAX_ROWS, Partial, Rows, merge};
+use deskpulse_core::snapshot::{Group, MAX_DISTINCT, MAX_ROWS, Only, Partial, Rows};
+use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::v1::{
-    self, CollectResponse, CollectedPlan, EarlierFigures, Freshness, GroupKey, GroupValue, MetricRow, MetricValue,
-    PercentileValue, QueryMetricsResponse, RunningTarget, ShareValue,
+    self, EarlierFigures, Freshness, GroupValue, MetricRow, MetricValue, PartitionPosition, PercentileValue,
+    QueryMetricsResponse, RunningTarget, ShareValue,
 };
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
-use prost::encoding::decode_varint;
 
 use crate::query_service::basis_on_the_wire;
 use crate::question::{After, Asked, GroupBy, OrderKey, Question, Sheet, Sheets, What};
@@ -37,15 +37,25 @@ enum Key {
 }
 
 /// What was collected for a sheet.
-struct Collected<'a> {
+struct Filled<'a> {
     sheet: &'a Sheet,
     rows: Rows,
 }
 
-/// Merges what aggregation collected and evaluates the formulas.
-pub(crate) fn answer(question: &Question, collected: CollectResponse) -> Result<QueryMetricsResponse, Fault> {
-    let mut plans = collected.plans.into_iter();
-    let mut of = |sheet| Collected { sheet, rows: decoded(plans.next().unwrap_or_default()) };
+/// The moment of the data that answers are of.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    /// 0 where it is not kept.
+    pub(crate) number: u64,
+    pub(crate) positions: Vec<PartitionPosition>,
+    /// Everything acknowledged before is counted.
+    pub(crate) asked_at: Timestamp,
+}
+
+/// Evaluates the formulas over the rows of each of a question's plans.
+pub(crate) fn answer(question: &Question, rows: Vec<Rows>, moment: &Moment) -> Result<QueryMetricsResponse, Fault> {
+    let mut plans = rows.into_iter();
+    let mut of = |sheet| Filled { sheet, rows: plans.next().unwrap_or_default() };
     let [ours, theirs] = [Some(&question.sheets), question.earlier.as_ref()].map(|sheets| {
         sheets.map(|sheets| {
             let Sheets { rows, group_totals, total } = sheets;
@@ -67,7 +77,7 @@ pub(crate) fn answer(question: &Question, collected: CollectResponse) -> Result<
     let is_last = upto == rows.len();
     let rows: Vec<Row> = rows.into_iter().take(upto).skip(from).collect();
     let is_first = from == 0;
-    let totals = |sheet: Option<Collected>, earlier| {
+    let totals = |sheet: Option<Filled>, earlier| {
         sheet.filter(|_| is_first).map_or_else(|| Ok(Vec::new()), |sheet| figures(question, sheet, earlier, false))
     };
     let mut group_totals = totals(group_totals, earlier_group_totals)?;
@@ -76,9 +86,8 @@ pub(crate) fn answer(question: &Question, collected: CollectResponse) -> Result<
 
     let sheets = &question.sheets;
     let earlier = question.earlier.as_ref();
-    let after =
-        After { moment: collected.moment, now: question.now, rows: upto, time_zone: question.time_zone.clone() };
-    let may_be_behind = collected.positions.iter().any(|position| position.may_be_behind);
+    let after = After { moment: moment.number, now: question.now, rows: upto, time_zone: question.time_zone.clone() };
+    let may_be_behind = moment.positions.iter().any(|position| position.may_be_behind);
     Ok(QueryMetricsResponse {
         rows: encoded(question, rows, Some(&sheets.rows), earlier.map(|earlier| &earlier.rows)),
         group_totals: {
@@ -90,9 +99,9 @@ pub(crate) fn answer(question: &Question, collected: CollectResponse) -> Result<
             encoded(question, total, sheets.total.as_ref(), earlier).pop()
         },
         freshness: Some(Freshness {
-            positions: collected.positions,
+            positions: moment.positions.clone(),
             answer_time: Some(timestamp(question.now.millis())),
-            complete_until: (!may_be_behind).then(|| timestamp(collected.asked_at_ms)),
+            complete_until: (!may_be_behind).then(|| timestamp(moment.asked_at.millis())),
         }),
         total_rows,
         next_page_token: if is_last { String::new() } else { question.page.token(&after) },
@@ -101,42 +110,31 @@ pub(crate) fn answer(question: &Question, collected: CollectResponse) -> Result<
 }
 
 /// The groups that come first, of what was collected for the ranking.
-pub(crate) fn top(question: &Question, ranking: &Sheet, collected: CollectedPlan) -> Result<Vec<GroupKey>, Fault> {
-    let collected = Collected { sheet: ranking, rows: decoded(collected) };
-    let mut rows = figures(question, collected, None, false)?;
+pub(crate) fn top(question: &Question, ranking: &Sheet, rows: Rows) -> Result<Only, Fault> {
+    let mut rows = figures(question, Filled { sheet: ranking, rows }, None, false)?;
     rows.sort_by(|a, b| by_order(question, a, b));
     let value = |key: Key| match key {
-        Key::Text(value) => Some(GroupValue { value }),
+        Key::Text(value) => Some(value),
         Key::Time(_) => None,
     };
-    let group = |row: Row| GroupKey { values: row.key.into_iter().filter_map(value).collect() };
-    Ok(rows.into_iter().take(question.top).map(group).collect())
+    let group = |row: Row| row.key.into_iter().filter_map(value).collect();
+    Ok(Only { groups: rows.into_iter().take(question.top).map(group).collect(), others: question.others })
 }
 
 fn buckets(sheet: Option<&Sheet>) -> &[Bucket] {
     sheet.map_or(&[], |sheet| &sheet.buckets)
 }
 
-fn decoded(plan: CollectedPlan) -> Rows {
-    let mut rows = Rows::default();
-    let decoded = plan.rows.into_iter().map(|row| {
-        let group: Group = row.group.into_iter().map(|value| value.value).collect();
-        ((group, row.bucket), row.partials.into_iter().map(decode).collect())
-    });
-    merge(&mut rows, decoded);
-    rows
-}
-
 /// The rows of a sheet, in no order, each with what there is of it in the earlier period.
 fn figures(
     question: &Question,
-    Collected { sheet, rows: mut ours }: Collected,
-    earlier: Option<Collected>,
+    Filled { sheet, rows: mut ours }: Filled,
+    earlier: Option<Filled>,
     fill_gaps: bool,
 ) -> Result<Vec<Row>, Fault> {
     let mut theirs: HashMap<(Group, u32), (u32, Vec<Partial>)> = HashMap::new();
     let other_buckets = buckets(earlier.as_ref().map(|earlier| earlier.sheet));
-    if let Some(Collected { sheet: other, rows }) = earlier {
+    if let Some(Filled { sheet: other, rows }) = earlier {
         check_distinct(&rows)?;
         let same = same_numbers(&other.buckets, &sheet.buckets);
         for ((group, bucket), partials) in rows {
@@ -220,31 +218,6 @@ fn check_distinct(rows: &Rows) -> Result<(), Fault> {
     }
     let message = format!("there are {distinct} distinct values to count, the limit is {MAX_DISTINCT}: ask for less");
     Err(Fault::new(Reason::TooManyRows, message))
-}
-
-fn decode(partial: v1::Partial) -> Partial {
-    let mut decoded = Partial {
-        count: partial.count,
-        at_most: partial.at_most,
-        oldest: (!partial.oldest.is_empty()).then(|| partial.oldest.into()),
-        distinct: partial.distinct.into_iter().collect(),
-        next: partial.next.into_iter().map(|next| (next.value, next.subject.into())).collect(),
-        ..Partial::default()
-    };
-    let mut bytes = partial.histogram.as_slice();
-    let mut bucket = 0u32;
-    let buckets = std::iter::from_fn(|| {
-        let delta = decode_varint(&mut bytes).ok()?;
-        let count = decode_varint(&mut bytes).ok()?;
-        bucket = bucket.saturating_add(u32::try_from(delta).unwrap_or(u32::MAX));
-        Some((bucket, count))
-    });
-    let buckets: Vec<(u32, u64)> = buckets.collect();
-    let values = buckets.iter().map(|(_, count)| count).sum();
-    let range = partial.min.zip(partial.max);
-    let sum = (i128::from(partial.sum_high) << 62) + i128::from(partial.sum);
-    decoded.distribution.merge_parts(values, sum, range, buckets);
-    decoded
 }
 
 /// The figures of all metrics; `parts` says of how many partial figures each is made.

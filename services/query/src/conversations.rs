@@ -12,7 +12,7 @@ use deskpulse_proto::v1::{
 use crate::answer::{clock, timestamp, unit};
 use crate::query_service::basis_on_the_wire;
 use crate::question::{self, Asked};
-use crate::token;
+use crate::{token, wire};
 
 /// Conversations on a page that says no size.
 const DEFAULT: usize = 50;
@@ -90,7 +90,7 @@ impl Wanted {
             let message = format!("{} is not about conversations", asked.metric.name);
             return Err(Fault::in_field(Reason::NotApplicable, "metric.name", message));
         }
-        question::check_filter(&request.filter)?;
+        question::parse_filter(&request.filter)?;
         let start = question::instant("start_time", request.start_time.as_ref())?.unwrap_or(Timestamp::MIN);
         let end = question::instant("end_time", request.end_time.as_ref())?.unwrap_or(now);
         if start >= end {
@@ -100,7 +100,7 @@ impl Wanted {
         let to_list = ListSubjectsRequest {
             tenant: request.tenant,
             plan: Some(CollectPlan {
-                parts: parts.into_iter().map(question::collect_part).collect(),
+                parts: parts.iter().map(wire::part).collect(),
                 filter: request.filter,
                 bounds_ms: vec![start.millis(), end.millis()],
                 buckets: vec![0],

@@ -10,6 +10,7 @@ mod query_service;
 mod question;
 mod token;
 mod watch;
+mod wire;
 
 pub use config_service::ConfigApi;
-pub use query_service::QueryApi;
+pub use query_service::{Collect, Collecting, QueryApi};

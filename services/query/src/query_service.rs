@@ -1,33 +1,45 @@
 //! `QueryService`.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use deskpulse_core::interval::TimePart;
 use deskpulse_core::kpi::{Basis, CATALOGUE};
+use deskpulse_core::snapshot::{Collected, Collection, Only, Rows};
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
-use deskpulse_edge::fault::Reason;
+use deskpulse_edge::fault::{self, Fault, Reason};
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::{Upstream, answered};
 use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
 use deskpulse_proto::v1::query_service_server::{QueryService, QueryServiceServer};
 use deskpulse_proto::v1::{
-    self, CollectPlan, CollectRequest, CollectResponse, ListConversationsRequest, ListConversationsResponse,
+    self, BatchQueryMetricsRequest, BatchQueryMetricsResponse, ListConversationsRequest, ListConversationsResponse,
     ListMetricsRequest, ListMetricsResponse, ListSubjectsRequest, ListSubjectsResponse, Metric, MetricVariant,
-    QueryMetricsRequest, QueryMetricsResponse, ReadConfigRequest, WatchAlertsRequest, WatchMetricsRequest,
-    WatchRequest, WatchResponse,
+    PartitionPosition, QueryMetricsRequest, QueryMetricsResponse, QueryOutcome, ReadConfigRequest,
+    StreamQueryMetricsRequest, StreamQueryMetricsResponse, WatchAlertsRequest, WatchMetricsRequest, WatchRequest,
+    WatchResponse, query_outcome,
 };
+use futures_util::{StreamExt as _, stream};
 use tonic::codec::CompressionEncoding;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::alerts::{self, Alerts};
-use crate::answer::{answer, top, unit};
+use crate::answer::{Moment, answer, top, unit};
 use crate::conversations::Wanted;
-use crate::question::{Page, Question, Sheets};
+use crate::question::{self, Page, Question};
 use crate::watch::{Answers, Watches};
+use crate::wire;
 
 /// How long aggregation may take, catching up with the log included.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The most questions of a batch.
+const BATCH: usize = 100;
+/// The most batches of a stream that are worked on at once.
+const AT_ONCE: usize = 64;
 
 /// The gRPC side of queries.
 #[derive(Debug)]
@@ -37,18 +49,30 @@ pub struct QueryApi {
     drain: Drain,
 }
 
+/// Collects in this process, where nothing has to become a message: collections, and the number of a moment.
+pub type Collect = dyn Fn(Vec<Collection>, u64) -> Collecting + Send + Sync;
+/// What that comes to.
+pub type Collecting = Pin<Box<dyn Future<Output = Result<Collected<PartitionPosition, Status>, Status>> + Send>>;
+
 /// Answers questions, asking aggregation.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Asker {
     aggregation: AggregationServiceClient<Upstream>,
+    here: Option<Arc<Collect>>,
+}
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asker").field("is_here", &self.here.is_some()).finish_non_exhaustive()
+    }
 }
 
 impl QueryApi {
-    /// The service, with its limits and compressions set, asking `aggregation`; its watches end when `drain` says so.
+    /// The service, with its limits and compressions set, asking `aggregation`, which may be `here`; its watches end when `drain` says so.
     #[must_use]
-    pub fn server(aggregation: Upstream, drain: Drain) -> QueryServiceServer<Self> {
+    pub fn server(aggregation: Upstream, here: Option<Arc<Collect>>, drain: Drain) -> QueryServiceServer<Self> {
         let aggregation = AggregationServiceClient::new(aggregation).max_decoding_message_size(4 * MAX_MESSAGE);
-        let asker = Asker { aggregation };
+        let asker = Asker { aggregation, here };
         QueryServiceServer::new(Self { asker, watches: Watches::default(), drain })
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(4 * MAX_MESSAGE)
@@ -69,37 +93,113 @@ impl Asker {
     }
 
     /// Answers a question.
-    pub(crate) async fn answer(&self, mut request: QueryMetricsRequest) -> Result<QueryMetricsResponse, Status> {
+    pub(crate) async fn answer(&self, request: QueryMetricsRequest) -> Result<QueryMetricsResponse, Status> {
+        let question = self.question(request).await?;
+        self.of_one_moment(&[question]).await.pop().expect("there is one for each question")
+    }
+
+    /// Answers questions, all of one moment but those that go on with a page, which are of their own.
+    pub(crate) async fn answer_each(
+        &self,
+        requests: Vec<QueryMetricsRequest>,
+    ) -> Vec<Result<QueryMetricsResponse, Status>> {
+        let mut outcomes: Vec<_> = requests.iter().map(|_| None).collect();
+        let (mut places, mut together) = (Vec::new(), Vec::new());
+        for (place, request) in requests.into_iter().enumerate() {
+            match self.question(request).await {
+                Ok(question) if question.page.after.is_none() => {
+                    places.push(place);
+                    together.push(question);
+                }
+                Ok(question) => outcomes[place] = self.of_one_moment(&[question]).await.pop(),
+                Err(status) => outcomes[place] = Some(Err(status)),
+            }
+        }
+        let answers = if together.is_empty() { Vec::new() } else { self.of_one_moment(&together).await };
+        places.into_iter().zip(answers).for_each(|(place, answer)| outcomes[place] = Some(answer));
+        outcomes.into_iter().flatten().collect()
+    }
+
+    /// The same, with errors in the place of answers.
+    async fn outcomes(&self, queries: Vec<QueryMetricsRequest>) -> Result<Vec<QueryOutcome>, Fault> {
+        if queries.is_empty() {
+            return Err(Fault::in_field(
+                Reason::FieldRequired,
+                "queries",
+                "queries is required: ask at least one question",
+            ));
+        }
+        question::check_count("queries", queries.len(), BATCH)?;
+        let outcome = |answer: Result<QueryMetricsResponse, Status>| match answer {
+            Ok(answer) => QueryOutcome { outcome: Some(query_outcome::Outcome::Answer(answer)) },
+            Err(status) => QueryOutcome { outcome: Some(query_outcome::Outcome::Error(fault::in_band(&status))) },
+        };
+        Ok(self.answer_each(queries).await.into_iter().map(outcome).collect())
+    }
+
+    /// Checks a question.
+    async fn question(&self, mut request: QueryMetricsRequest) -> Result<Question, Status> {
         let page = Page::parse(&request)?;
         request.time_zone = self.time_zone(&request, &page).await?;
         let now = page.after.as_ref().map_or_else(now, |after| after.now);
-        let question = Question::parse(request, page, now)?;
-        let mut moment = question.page.after.as_ref().map_or(0, |after| after.moment);
-        let mut only = None;
-        if let Some(ranking) = &question.ranking {
-            let plans = vec![question.plan(ranking, None)];
-            let collected = self.collect(&question, moment, plans, Some(0)).await?;
-            moment = collected.moment;
-            let ranked = collected.plans.into_iter().next().unwrap_or_default();
-            only = Some(top(&question, ranking, ranked)?);
+        Ok(Question::parse(request, page, now)?)
+    }
+
+    /// Answers questions of one moment: that of their page, or the present.
+    async fn of_one_moment(&self, questions: &[Question]) -> Vec<Result<QueryMetricsResponse, Status>> {
+        let failed = |status: Status| questions.iter().map(|_| Err(status.clone())).collect();
+        let after = questions.iter().find_map(|question| question.page.after.as_ref());
+        let mut number = after.map_or(0, |after| after.moment);
+        let rankings = questions.iter().filter_map(|question| {
+            let plan = question.plan(question.ranking.as_ref()?, None);
+            Some(question.collection(vec![plan], Some(0)))
+        });
+        let rankings: Vec<Collection> = rankings.collect();
+        let mut ranked = Vec::new().into_iter();
+        if !rankings.is_empty() {
+            match self.collect(rankings, number).await {
+                Ok((moment, rows)) => (number, ranked) = (moment.number, rows.into_iter()),
+                Err(status) => return failed(status),
+            }
         }
-        let sheets = question.sheets.iter().chain(question.earlier.iter().flat_map(Sheets::iter));
-        let plans = sheets.map(|sheet| question.plan(sheet, only.as_deref())).collect();
-        let more_rows = question.page.size.map(|size| u32::try_from(size + 1).unwrap_or(u32::MAX));
-        let pin_from_rows = if question.page.after.is_some() { Some(0) } else { more_rows };
-        let collected = self.collect(&question, moment, plans, pin_from_rows).await?;
-        Ok(answer(&question, collected)?)
+        // Which groups come first, where only these are wanted.
+        let only = questions.iter().map(|question| {
+            let Some(ranking) = &question.ranking else { return Ok(None) };
+            let rows = ranked.next().expect("every ranking was collected")?;
+            Ok(Some(top(question, ranking, rows.into_iter().next().unwrap_or_default())?))
+        });
+        let only: Vec<Result<Option<Only>, Status>> = only.collect();
+        let collections = questions.iter().zip(&only).filter_map(|(question, only)| {
+            let only = only.as_ref().ok()?;
+            Some(question.collection(question.plans(only.as_ref()), question.pin_from_rows()))
+        });
+        let collections: Vec<Collection> = collections.collect();
+        let collected = if collections.is_empty() { None } else { Some(self.collect(collections, number).await) };
+        let (moment, mut rows) = match collected {
+            Some(Ok((moment, rows))) => (moment, rows.into_iter()),
+            Some(Err(status)) => return failed(status),
+            None => return only.into_iter().filter_map(Result::err).map(Err).collect(),
+        };
+        let answers = questions.iter().zip(only).map(|(question, only)| {
+            only?;
+            let rows = rows.next().expect("what can be asked was collected")?;
+            Ok(answer(question, rows, &moment)?)
+        });
+        answers.collect()
     }
 
     async fn collect(
         &self,
-        question: &Question,
+        collections: Vec<Collection>,
         moment: u64,
-        plans: Vec<CollectPlan>,
-        pin_from_rows: Option<u32>,
-    ) -> Result<CollectResponse, Status> {
-        let request = CollectRequest { tenant: question.tenant.clone(), plans, moment, pin_from_rows };
-        from_aggregation(self.aggregation.clone().collect(request)).await
+    ) -> Result<(Moment, Vec<Result<Vec<Rows>, Status>>), Status> {
+        let Collected { positions, rows, moment, asked_at } = if let Some(collect) = &self.here {
+            from_aggregation(async { collect(collections, moment).await.map(Response::new) }).await?
+        } else {
+            let request = wire::request(&collections, moment);
+            wire::collected(from_aggregation(self.aggregation.clone().collect(request)).await?)
+        };
+        Ok((Moment { number: moment, positions, asked_at }, rows))
     }
 
     /// The time zone a question means: that of its first page, its own, else the tenant's.
@@ -126,6 +226,39 @@ impl QueryService for QueryApi {
         request: Request<QueryMetricsRequest>,
     ) -> Result<Response<QueryMetricsResponse>, Status> {
         Ok(Response::new(self.asker.answer(request.into_inner()).await?))
+    }
+
+    async fn batch_query_metrics(
+        &self,
+        request: Request<BatchQueryMetricsRequest>,
+    ) -> Result<Response<BatchQueryMetricsResponse>, Status> {
+        let outcomes = self.asker.outcomes(request.into_inner().queries).await?;
+        Ok(Response::new(BatchQueryMetricsResponse { outcomes }))
+    }
+
+    type StreamQueryMetricsStream = BoxStream<StreamQueryMetricsResponse>;
+
+    async fn stream_query_metrics(
+        &self,
+        request: Request<Streaming<StreamQueryMetricsRequest>>,
+    ) -> Result<Response<Self::StreamQueryMetricsStream>, Status> {
+        let (asker, drain) = (self.asker.clone(), self.drain.clone());
+        let batches = request.into_inner().take_until(async move { drain.streams_end().await });
+        let answered = batches.map(move |batch| {
+            let asker = asker.clone();
+            async move {
+                let StreamQueryMetricsRequest { sequence, queries } = batch?;
+                Ok(StreamQueryMetricsResponse { sequence, outcomes: asker.outcomes(queries).await? })
+            }
+        });
+        let drain = self.drain.clone();
+        let end = stream::once(async move {
+            drain
+                .streams_ended()
+                .then(|| Err(Fault::new(Reason::Draining, "the service is going down: go on elsewhere").into()))
+        });
+        let end = end.filter_map(std::future::ready);
+        Ok(Response::new(Box::pin(answered.buffer_unordered(AT_ONCE).chain(end))))
     }
 
     async fn list_metrics(

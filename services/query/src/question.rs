@@ -9,14 +9,14 @@ use deskpulse_core::fact::Clock;
 use deskpulse_core::filter::{Filter, FilterError};
 use deskpulse_core::interval::{Bucket, Cut, CutError, Interval, Shift, TimePart, cut};
 use deskpulse_core::kpi::Basis;
+use deskpulse_core::snapshot::{Collection, Only, Plan};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
-use deskpulse_proto::v1::{self, CollectPlan, GroupKey, GroupSelection, QueryMetricsRequest};
+use deskpulse_proto::v1::{self, QueryMetricsRequest};
 use jiff::tz::TimeZone;
 
 pub(crate) use asked::Asked;
 use asked::check_currency;
-pub(crate) use asked::collect_part;
 pub(crate) use order::{Key as OrderKey, Order, What};
 pub(crate) use page::{After, Page};
 
@@ -32,7 +32,7 @@ const TOP: usize = 1_000;
 pub(crate) struct Question {
     pub(crate) tenant: String,
     pub(crate) metrics: Vec<Asked>,
-    pub(crate) filter: String,
+    pub(crate) filter: Filter,
     pub(crate) group_by: Vec<GroupBy>,
     /// What is asked about the range itself.
     pub(crate) sheets: Sheets,
@@ -97,7 +97,7 @@ impl Question {
             .zip(&request.metrics)
             .map(|(index, selection)| Asked::parse(&format!("metrics[{index}]"), selection, basis, clock, now))
             .collect::<Result<Vec<_>, _>>()?;
-        check_filter(&request.filter)?;
+        let filter = parse_filter(&request.filter)?;
         let group_by = group_by(&request.group_by)?;
         let time_parts: Vec<TimePart> = group_by.iter().filter_map(GroupBy::time_part).collect();
         let whole = |asked: &&Asked| asked.formula.needs_whole_intervals();
@@ -153,7 +153,7 @@ impl Question {
         Ok(Self {
             tenant: request.tenant,
             metrics,
-            filter: request.filter,
+            filter,
             group_by,
             sheets,
             earlier,
@@ -170,19 +170,33 @@ impl Question {
         })
     }
 
+    /// What to collect, of the tenant asked about.
+    pub(crate) fn collection(&self, plans: Vec<Plan>, pin_from_rows: Option<u32>) -> Collection {
+        Collection { tenant: self.tenant.clone(), plans, pin_from_rows }
+    }
+
+    /// From how many rows on the moment is needed again.
+    pub(crate) fn pin_from_rows(&self) -> Option<u32> {
+        let more_rows = self.page.size.map(|size| u32::try_from(size + 1).unwrap_or(u32::MAX));
+        if self.page.after.is_some() { Some(0) } else { more_rows }
+    }
+
+    /// What aggregation has to collect for all sheets, of certain groups only where these are given.
+    pub(crate) fn plans(&self, only: Option<&Only>) -> Vec<Plan> {
+        let sheets = self.sheets.iter().chain(self.earlier.iter().flat_map(Sheets::iter));
+        sheets.map(|sheet| self.plan(sheet, only)).collect()
+    }
+
     /// What aggregation has to collect for a sheet: the parts of all metrics, one after the other.
-    pub(crate) fn plan(&self, sheet: &Sheet, only: Option<&[GroupKey]>) -> CollectPlan {
-        let parts = self.metrics.iter().flat_map(|asked| asked.formula.parts(&asked.options));
+    pub(crate) fn plan(&self, sheet: &Sheet, only: Option<&Only>) -> Plan {
         let dimensions = self.group_by.iter().filter_map(GroupBy::dimension).filter(|_| sheet.has_groups);
-        let selected = |groups: &[GroupKey]| GroupSelection { groups: groups.to_vec(), others: self.others };
-        CollectPlan {
-            parts: parts.map(collect_part).collect(),
+        Plan {
+            parts: self.metrics.iter().flat_map(|asked| asked.formula.parts(&asked.options)).collect(),
             filter: self.filter.clone(),
-            group_by: dimensions.map(ToString::to_string).collect(),
-            bounds_ms: sheet.cut.bounds().to_vec(),
-            buckets: sheet.cut.buckets().to_vec(),
-            now_ms: self.now.millis(),
-            only: only.filter(|_| sheet.has_groups).map(selected),
+            group_by: dimensions.cloned().collect(),
+            only: only.filter(|_| sheet.has_groups).cloned(),
+            cut: sheet.cut.clone(),
+            now: self.now,
         }
     }
 }
@@ -243,8 +257,8 @@ pub(crate) fn basis_and_clock(basis: i32, clock: i32) -> Result<(Option<Basis>, 
     Ok((basis, clock))
 }
 
-pub(crate) fn check_filter(filter: &str) -> Result<(), Fault> {
-    Filter::parse(filter).map(drop).map_err(|error| {
+pub(crate) fn parse_filter(filter: &str) -> Result<Filter, Fault> {
+    Filter::parse(filter).map_err(|error| {
         let reason = match &error {
             FilterError::UnknownDimension { .. } => Reason::UnknownDimension,
             _ => Reason::MalformedFilter,

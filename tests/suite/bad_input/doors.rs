@@ -10,9 +10,9 @@ use deskpulse_proto::v1::ingest_service_client::IngestServiceClient;
 use deskpulse_proto::v1::log_service_client::LogServiceClient;
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
 use deskpulse_proto::v1::{
-    AppendConfigRequest, CollectPart, CollectPlan, CollectRequest, ConfigChange, Event, EventBlock, GroupKey,
-    GroupSelection, GroupValue, IngestEventsRequest, QueryMetricsRequest, ReadRequest, Reduction, ReportAppliedRequest,
-    StreamEventsRequest, Tenant,
+    AppendConfigRequest, CollectPart, CollectPlan, CollectRequest, Collection, ConfigChange, Event, EventBlock,
+    GroupKey, GroupSelection, GroupValue, IngestEventsRequest, QueryMetricsRequest, ReadRequest, Reduction,
+    ReportAppliedRequest, StreamEventsRequest, Tenant,
 };
 use prost::Message as _;
 use tonic::Code;
@@ -173,8 +173,9 @@ fn the_doors_between_services_refuse_as_the_public_ones_do() {
             ..Default::default()
         };
         let good = CollectPlan { bounds_ms: vec![0, 1], buckets: vec![0], ..Default::default() };
-        let collect =
-            |plans: Vec<CollectPlan>| CollectRequest { tenant: "acme".to_owned(), plans, ..Default::default() };
+        let collection =
+            |plans: Vec<CollectPlan>| Collection { tenant: "acme".to_owned(), plans, ..Default::default() };
+        let collect = |plans: Vec<CollectPlan>| CollectRequest { moment: 0, collections: vec![collection(plans)] };
         let team =
             || GroupSelection { groups: vec![GroupKey { values: vec![GroupValue { value: None }] }], others: true };
         for (what, plan, reason, field) in [
@@ -207,6 +208,11 @@ fn the_doors_between_services_refuse_as_the_public_ones_do() {
         for (what, plans) in [("no plans", 0), ("17 plans", 17)] {
             let status = aggregation.collect(collect(vec![good.clone(); plans])).await.expect_err(what);
             assert_refused(&status, Code::InvalidArgument, "FIELD_INVALID", "plans", what);
+        }
+        for (what, collections) in [("no collections", 0), ("101 collections", 101)] {
+            let request = CollectRequest { moment: 0, collections: vec![collection(vec![good.clone()]); collections] };
+            let status = aggregation.collect(request).await.expect_err(what);
+            assert_refused(&status, Code::InvalidArgument, "FIELD_INVALID", "collections", what);
         }
         let gone = CollectRequest { moment: 1, ..collect(vec![good.clone()]) };
         let status = aggregation.collect(gone).await.expect_err("refused");

@@ -1,13 +1,12 @@
 //! A metric asked for.
 
 use deskpulse_core::dimension::Dimension;
-use deskpulse_core::fact::{Anchor, Clock};
+use deskpulse_core::fact::Clock;
 use deskpulse_core::histogram::Percentile;
 use deskpulse_core::kpi::{self, Basis, Formula, Metric, Options, SHORT_ABANDON_MS};
-use deskpulse_core::snapshot::{Part, Reduction};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
-use deskpulse_proto::v1::{self, CollectPart, MetricSelection};
+use deskpulse_proto::v1::MetricSelection;
 
 use super::{GroupBy, check_count, duration};
 
@@ -131,30 +130,4 @@ pub(super) fn check_currency(index: usize, asked: &Asked, group_by: &[GroupBy]) 
         return Err(Fault::in_field(Reason::FieldRequired, field, message));
     }
     Ok(())
-}
-
-/// A part as it travels.
-pub(crate) fn collect_part(part: Part) -> CollectPart {
-    let reduction = match part.reduction {
-        Reduction::Count => v1::Reduction::Count,
-        Reduction::Distribution => v1::Reduction::Distribution,
-        Reduction::Distinct => v1::Reduction::Distinct,
-        Reduction::DistinctValues => v1::Reduction::DistinctValues,
-        Reduction::Repeated => v1::Reduction::Repeated,
-        Reduction::NotFollowed => v1::Reduction::NotFollowed,
-        Reduction::Level => v1::Reduction::Level,
-        Reduction::LevelAtStart => v1::Reduction::LevelAtStart,
-        Reduction::LevelChange => v1::Reduction::LevelChange,
-        Reduction::LevelAge => v1::Reduction::LevelAge,
-        Reduction::LevelNext => v1::Reduction::LevelNext,
-        Reduction::Time => v1::Reduction::Time,
-    };
-    CollectPart {
-        measures: part.measures.iter().map(|measure| measure.name().to_owned()).collect(),
-        reduction: reduction.into(),
-        at_most: part.at_most,
-        at_start: part.anchor == Anchor::Start,
-        business: part.clock == Clock::Business,
-        filter: part.filter.to_string(),
-    }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Page {
     pub(crate) size: Option<usize>,
     /// What it goes on from; `None` on the first page.
     pub(crate) after: Option<After>,
-    /// A digest of the question that all pages share.
+    /// A digest of the question that all pages share, where there are any.
     question: u64,
 }
 
@@ -40,6 +40,9 @@ impl Page {
                 format!("page_size is {}, it must be from 0 to {MAX_ROWS}: 0 means all rows", request.page_size);
             return Err(Fault::in_field(Reason::FieldInvalid, "page_size", message));
         };
+        if size == 0 && request.page_token.is_empty() {
+            return Ok(Self { size: None, after: None, question: 0 });
+        }
         let same = QueryMetricsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         let question = token::digest(&same);
         let after = match request.page_token.as_str() {

@@ -1,0 +1,202 @@
+//! Several questions at once: in one request, and on a stream.
+
+use deskpulse_edge::fault;
+use deskpulse_proto::v1::query_outcome::Outcome;
+use deskpulse_proto::v1::{
+    BatchQueryMetricsRequest, QueryMetricsRequest, QueryMetricsResponse, QueryOutcome, StreamQueryMetricsRequest,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use super::{conversations, events, filled, fortnight, selection, week, whole};
+use crate::harness::{Client, Random, Suite, assert_refused, run, timestamp};
+
+async fn batch(client: &Client, queries: Vec<QueryMetricsRequest>) -> Result<Vec<QueryOutcome>, Status> {
+    let answered = client.query.clone().batch_query_metrics(BatchQueryMetricsRequest { queries }).await?;
+    Ok(answered.into_inner().outcomes)
+}
+
+fn answer(outcome: QueryOutcome) -> Result<QueryMetricsResponse, Status> {
+    match outcome.outcome.expect("one of the two") {
+        Outcome::Answer(answer) => Ok(answer),
+        Outcome::Error(error) => Err(fault::status(&error)),
+    }
+}
+
+/// Questions of every kind: rows, totals, the top and others, pages, an earlier period, another tenant, all tenants.
+fn kinds() -> Vec<QueryMetricsRequest> {
+    let week = week(&["first_response_time", "conversations_opened"]);
+    let end_time = Some(timestamp("2026-06-20T00:00:00Z"));
+    let first_weeks = QueryMetricsRequest { end_time, interval: String::new(), ..week.clone() };
+    vec![
+        week.clone(),
+        QueryMetricsRequest { totals: true, fill_gaps: true, ..week.clone() },
+        QueryMetricsRequest { top: 2, others: true, order_by: "-count".to_owned(), ..week.clone() },
+        QueryMetricsRequest { top: 1, order_by: "count".to_owned(), ..first_weeks.clone() },
+        QueryMetricsRequest { compare_to: "1w".to_owned(), ..week.clone() },
+        QueryMetricsRequest { tenant: "other".to_owned(), ..week.clone() },
+        QueryMetricsRequest { tenant: "-".to_owned(), ..first_weeks },
+        QueryMetricsRequest { tenant: "nobody".to_owned(), ..week },
+    ]
+}
+
+#[test]
+fn each_question_of_a_batch_is_answered_as_if_it_came_alone_and_a_bad_one_keeps_none_from_its_answer() {
+    let (suite, made) = fortnight(21);
+    run(async {
+        let client = filled(&suite, &made).await;
+        let good = kinds();
+        let mut queries = good.clone();
+        let unknown = QueryMetricsRequest { metrics: vec![selection("happiness")], ..good[0].clone() };
+        let bottomless = QueryMetricsRequest { top: 3, order_by: "group".to_owned(), ..good[0].clone() };
+        queries.insert(2, unknown.clone());
+        queries.push(bottomless.clone());
+        let mut outcomes = batch(&client, queries).await.expect("answered").into_iter().map(answer);
+        for (number, question) in good.iter().enumerate() {
+            if number == 2 {
+                let status = outcomes.next().expect("one each").expect_err("there is no such metric");
+                assert_refused(&status, Code::InvalidArgument, "UNKNOWN_METRIC", "metrics[0].name", "in a batch");
+                let alone = client.query.clone().query_metrics(unknown.clone()).await.expect_err("refused");
+                assert_eq!(status.details(), alone.details());
+            }
+            let mut together = outcomes.next().expect("one each").expect("answered");
+            let mut alone = whole(&client, question).await;
+            let has_rows = question.tenant != "nobody";
+            assert_eq!(!together.rows.is_empty(), has_rows, "question {number}");
+            let freshness = [&mut together, &mut alone].map(|answer| answer.freshness.take().expect("always"));
+            assert_eq!(freshness[0].positions, freshness[1].positions);
+            assert_eq!(together, alone, "question {number}");
+        }
+        let status = outcomes.next().expect("one each").expect_err("no top without figures");
+        assert_refused(&status, Code::InvalidArgument, "NOT_APPLICABLE", "top", "in a batch");
+        assert!(outcomes.next().is_none());
+
+        // Only bad ones, and none at all, and too many.
+        let outcomes = batch(&client, vec![unknown, bottomless]).await.expect("answered");
+        assert_eq!(outcomes.into_iter().map(answer).filter(Result::is_err).count(), 2);
+        let status = batch(&client, Vec::new()).await.expect_err("nothing to answer");
+        assert_refused(&status, Code::InvalidArgument, "FIELD_REQUIRED", "queries", "no questions");
+        let status = batch(&client, vec![good[0].clone(); 101]).await.expect_err("too many");
+        assert_refused(&status, Code::InvalidArgument, "FIELD_TOO_LONG", "queries", "101 questions");
+        assert_eq!(batch(&client, vec![good[0].clone(); 100]).await.expect("answered").len(), 100);
+    });
+}
+
+#[test]
+fn pages_go_on_in_a_batch_each_of_its_own_moment() {
+    let (suite, made) = fortnight(22);
+    run(async {
+        let client = filled(&suite, &made).await;
+        let question = week(&["first_response_time"]);
+        let all = whole(&client, &question).await.rows;
+        let page = |token: String| QueryMetricsRequest { page_size: 10, page_token: token, ..question.clone() };
+        let ranked = QueryMetricsRequest { top: 2, order_by: "-count".to_owned(), ..question.clone() };
+        // The first page beside a question that is asked in two steps, which keeps a moment, too.
+        let mut outcomes = batch(&client, vec![page(String::new()), ranked]).await.expect("answered").into_iter();
+        let first = answer(outcomes.next().expect("two")).expect("answered");
+        assert!(answer(outcomes.next().expect("two")).is_ok());
+        client.send(events(&conversations(&mut Random(23), 200), "more")).await;
+        let now = whole(&client, &question).await.rows;
+        let (mut rows, mut token) = (first.rows, first.next_page_token);
+        while !token.is_empty() {
+            let outcomes = batch(&client, vec![question.clone(), page(token)]).await.expect("answered");
+            let [present, next]: [QueryOutcome; 2] = outcomes.try_into().expect("two");
+            assert_eq!(answer(present).expect("answered").rows, now);
+            let next = answer(next).expect("the moment is kept");
+            rows.extend(next.rows);
+            token = next.next_page_token;
+        }
+        assert_eq!(rows, all);
+        assert_ne!(now, all, "more has come in");
+    });
+}
+
+#[test]
+fn what_is_asked_together_agrees_while_more_comes_in() {
+    let suite = Suite::start();
+    let made = conversations(&mut Random(24), 3_000);
+    run(async {
+        let client = suite.client();
+        let sender = client.clone();
+        let sending = tokio::spawn(async move {
+            for batch in events(&made, "c").chunks(40) {
+                sender.send(batch.to_vec()).await;
+            }
+        });
+        // A card, a table and a curve.
+        let table = QueryMetricsRequest { interval: String::new(), ..week(&["conversations_opened"]) };
+        let card = QueryMetricsRequest { group_by: Vec::new(), ..table.clone() };
+        let curve = QueryMetricsRequest { group_by: Vec::new(), ..week(&["conversations_opened"]) };
+        let mut seen = Vec::new();
+        while !sending.is_finished() {
+            let outcomes = batch(&client, vec![card.clone(), table.clone(), curve.clone()]).await.expect("answered");
+            let answers = outcomes.into_iter().map(|outcome| answer(outcome).expect("answered"));
+            let counted = answers.map(|answer| answer.rows.iter().map(|row| row.values[0].count).sum::<u64>());
+            let counted: Vec<u64> = counted.collect();
+            assert!(counted.iter().all(|count| *count == counted[0]), "{counted:?}");
+            assert!(seen.last().is_none_or(|before| *before <= counted[0]), "what was counted is gone");
+            seen.push(counted[0]);
+        }
+        sending.await.expect("no panic");
+        seen.dedup();
+        assert!(seen.len() > 2, "the questions came too late");
+    });
+}
+
+#[test]
+fn a_stream_answers_every_batch_under_its_number() {
+    let (mut suite, made) = fortnight(25);
+    run(async {
+        let client = filled(&suite, &made).await;
+        let kinds = kinds();
+        let mut alone = Vec::new();
+        for question in &kinds {
+            alone.push(whole(&client, question).await.rows);
+        }
+        let (sender, requests) = mpsc::channel(1_000);
+        let answered = client.query.clone().stream_query_metrics(ReceiverStream::new(requests)).await;
+        let mut answers = answered.expect("a stream").into_inner();
+        let batches: Vec<Vec<usize>> = {
+            let mut random = Random(26);
+            (0..400).map(|_| (0..=random.below(4)).map(|_| random.below(kinds.len())).collect()).collect()
+        };
+        for (sequence, batch) in (7..).zip(&batches) {
+            let queries = batch.iter().map(|kind| kinds[*kind].clone()).collect();
+            sender.send(StreamQueryMetricsRequest { sequence, queries }).await.expect("it listens");
+        }
+        let mut open: Vec<bool> = vec![true; batches.len()];
+        for _ in &batches {
+            let message = answers.message().await.expect("no error").expect("one for each");
+            let number = usize::try_from(message.sequence - 7).expect("small");
+            assert!(std::mem::take(&mut open[number]), "{number} is answered twice");
+            let rows = message.outcomes.into_iter().map(|outcome| answer(outcome).expect("answered").rows);
+            let expected = batches[number].iter().map(|kind| &alone[*kind]);
+            assert!(rows.eq(expected.cloned()), "batch {number}");
+        }
+
+        // A question that cannot be answered ends nothing, a batch of none does.
+        let unknown = QueryMetricsRequest { metrics: vec![selection("happiness")], ..kinds[0].clone() };
+        let queries = vec![unknown, kinds[5].clone()];
+        sender.send(StreamQueryMetricsRequest { sequence: 1, queries }).await.expect("it listens");
+        let message = answers.message().await.expect("no error").expect("an answer");
+        let outcomes: Vec<bool> = message.outcomes.into_iter().map(|outcome| answer(outcome).is_ok()).collect();
+        assert_eq!(outcomes, [false, true]);
+        sender.send(StreamQueryMetricsRequest { sequence: 2, queries: Vec::new() }).await.expect("it listens");
+        let status = answers.message().await.expect_err("nothing to answer");
+        assert_refused(&status, Code::InvalidArgument, "FIELD_REQUIRED", "queries", "no questions");
+
+        // Who closes its side gets what it is owed and an end; when the service goes down, an end that says so.
+        let request = StreamQueryMetricsRequest { sequence: 3, queries: vec![kinds[0].clone()] };
+        let once = client.query.clone().stream_query_metrics(tokio_stream::once(request)).await;
+        let mut answers = once.expect("a stream").into_inner();
+        assert_eq!(answers.message().await.expect("no error").expect("an answer").sequence, 3);
+        assert!(answers.message().await.expect("no error").is_none());
+        let (_sender, requests) = mpsc::channel(1);
+        let kept = client.query.clone().stream_query_metrics(ReceiverStream::new(requests)).await;
+        let mut answers = kept.expect("a stream").into_inner();
+        suite.process().terminate("-TERM");
+        let status = answers.message().await.expect_err("it goes down");
+        assert_refused(&status, Code::Unavailable, "DRAINING", "", "a stream when the service goes down");
+    });
+}
