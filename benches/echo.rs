@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use deskpulse_proto::v1::{GroupValue, MetricRow, MetricValue, QueryMetricsRequest, QueryMetricsResponse};
+use deskpulse_proto::v1::{QueryMetricsRequest, QueryMetricsResponse};
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -52,32 +52,14 @@ impl Service<http::Request<Body>> for Echo {
     }
 }
 
-/// Serves until it is killed, on an address it prints.
-pub(crate) fn serve() {
+/// Serves an answer until it is killed, on an address it prints.
+pub(crate) fn serve(answer: QueryMetricsResponse) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
         println!("listening on http://{}", listener.local_addr().expect("an address"));
-        let server = tonic::transport::Server::builder().add_service(Echo(answer()));
+        let server = tonic::transport::Server::builder().add_service(Echo(answer));
         let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         server.serve_with_incoming(incoming).await.expect("it serves");
     });
-}
-
-/// About as large as an answer with a row for each of four channels.
-pub(crate) fn answer() -> QueryMetricsResponse {
-    let row = |channel: &str| MetricRow {
-        group: vec![GroupValue { value: Some(channel.to_owned()) }],
-        interval_start: Some(prost_types::Timestamp { seconds: 1_767_571_200, nanos: 0 }),
-        interval_end: Some(prost_types::Timestamp { seconds: 1_767_657_600, nanos: 0 }),
-        values: vec![MetricValue {
-            metric: "conversations_opened".to_owned(),
-            count: 700,
-            value: Some(700.0),
-            ..MetricValue::default()
-        }],
-        ..MetricRow::default()
-    };
-    let rows: Vec<MetricRow> = ["chat", "email", "phone", "social"].into_iter().map(row).collect();
-    QueryMetricsResponse { total_rows: 4, rows, ..QueryMetricsResponse::default() }
 }

@@ -23,9 +23,12 @@ impl Server {
         })
     }
 
-    /// This program once more, told by a variable that holds its data folder to serve.
-    pub(crate) fn itself(variable: &str) -> Self {
+    /// This program once more, told by a variable that holds its data folder to serve; these files are there.
+    pub(crate) fn itself(variable: &str, files: &[(&str, &[u8])]) -> Self {
         Self::of(|folder| {
+            for (name, content) in files {
+                std::fs::write(folder.join(name), content).expect("the disk has room");
+            }
             let mut command = Command::new(std::env::current_exe().expect("it runs"));
             command.env(variable, folder);
             command

@@ -225,7 +225,7 @@ impl Suite {
 
     /// The ordinary service in the place of ours.
     fn ordinary() -> Self {
-        Self(Server::itself(ORDINARY))
+        Self(Server::itself(ORDINARY, &[]))
     }
 
     /// Sends events and returns once each is durable and known to be new.

@@ -141,8 +141,10 @@ impl Day {
 struct Visible {
     epoch: u64,
     /// Each tenant's days, ascending.
-    tenants: Arc<HashMap<Symbol, Arc<[Arc<Day>]>>>,
+    tenants: Arc<TenantsDays>,
 }
+
+type TenantsDays = HashMap<Symbol, Arc<[Arc<Day>]>, RandomState>;
 
 #[derive(Debug)]
 struct Grid {

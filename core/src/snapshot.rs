@@ -244,9 +244,9 @@ pub fn collect(
     Ok(rows.named(&groups))
 }
 
-/// Collects what a plan asks for from one partition, for several tenants together: what was gathered for each stands beside it.
+/// Collects what a plan asks for from some partitions, for several tenants together: what was gathered for each stands beside it.
 pub fn collect_all<'a>(
-    view: &View,
+    views: &[View],
     names: &Names,
     tenants: impl Iterator<Item = (Symbol, &'a Gathered)>,
     plan: &'a Plan,
@@ -258,17 +258,18 @@ pub fn collect_all<'a>(
     let mut found = Found::default();
     let mut rows = Rows::default();
     for (tenant, gathered) in tenants {
-        if is_shared {
-            collect_into(&mut found, &mut groups, view, tenant, plan, gathered)?;
-        } else {
-            merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
-        }
-        if rows.len() > MAX_ROWS {
-            return Err(TooManyRows.into());
+        for view in views {
+            if is_shared {
+                collect_into(&mut found, &mut groups, view, tenant, plan, gathered)?;
+            } else {
+                merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
+            }
+            if rows.len() > MAX_ROWS {
+                return Err(TooManyRows.into());
+            }
         }
     }
-    merge(&mut rows, found.named(&groups));
-    Ok(rows)
+    Ok(if is_shared { found.named(&groups) } else { rows })
 }
 
 fn collect_into<'a>(

@@ -63,6 +63,8 @@ pub(super) struct Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Form {
     members: Arc<[Member]>,
+    /// A bit for each of their keys, by its remainder: most forms have none of a key.
+    keys: u64,
     /// How many values a row has.
     pub(super) values: usize,
 }
@@ -70,7 +72,8 @@ pub(super) struct Form {
 impl Form {
     fn new(members: Arc<[Member]>) -> Self {
         let values = members.iter().map(|member| member.value()).max().unwrap_or(0);
-        Self { members, values }
+        let keys = members.iter().fold(0, |keys, member| keys | key_bit(member.key()));
+        Self { members, keys, values }
     }
 
     /// Which facts a row stands for.
@@ -80,8 +83,13 @@ impl Form {
 
     /// Those of them with a key.
     pub(super) fn with(&self, key: usize) -> impl Iterator<Item = Member> {
-        self.members.iter().copied().filter(move |member| member.key() == key)
+        let members = if self.keys & key_bit(key) == 0 { &[] } else { self.members() };
+        members.iter().copied().filter(move |member| member.key() == key)
     }
+}
+
+fn key_bit(key: usize) -> u64 {
+    1 << (key % 64)
 }
 
 impl Row {

@@ -28,9 +28,11 @@ pub(super) struct Groups<'a> {
     keys: Vec<Box<Key>>,
     /// Whether groups that have no number yet are others; then whether those count.
     others: Option<bool>,
-    /// Groups that a series may belong to at once.
+    /// Groups that a series may belong to at once: the first set is that of none.
     sets: Vec<Box<[u32]>>,
     set_numbers: HashMap<Box<[u32]>, u32, RandomState>,
+    /// For each group the set of it alone, or that of none as long as there is no such set.
+    alone: Vec<u32>,
     /// For each list of dimensions looked at.
     pub(super) stand_ins: Vec<StandIns>,
 }
@@ -70,10 +72,17 @@ impl StandIns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TableNumber(usize);
 
-/// For each series, by its number, which set of groups it belongs to; only those pages that are needed.
+/// For each series, by its number, which set of groups it belongs to; only those pages that are needed, and none where there are few.
 #[derive(Debug, Default)]
-struct Table(Vec<Option<Box<[u32; PAGE]>>>);
+struct Table {
+    few: Vec<(SeriesId, u32)>,
+    pages: Vec<Option<Box<[u32; PAGE]>>>,
+}
 
+/// The most dimensions grouped by whose values are put together without a list.
+const MOST_AT_ONCE: usize = 8;
+/// Up to how many series a table is a list.
+const FEW: usize = 16;
 const PAGE: usize = 1 << 10;
 /// More than there are sets.
 const UNKNOWN: u32 = u32::MAX;
@@ -81,17 +90,31 @@ const UNKNOWN: u32 = u32::MAX;
 impl Table {
     #[inline]
     fn get(&self, series: SeriesId) -> Option<u32> {
+        if self.pages.is_empty() {
+            return self.few.iter().find(|(known, _)| *known == series).map(|(_, set)| *set);
+        }
         let place = series.0 as usize;
-        let set = *self.0.get(place / PAGE)?.as_ref()?.get(place % PAGE)?;
+        let set = *self.pages.get(place / PAGE)?.as_ref()?.get(place % PAGE)?;
         (set != UNKNOWN).then_some(set)
     }
 
     fn set(&mut self, series: SeriesId, set: u32) {
-        let place = series.0 as usize;
-        if self.0.len() <= place / PAGE {
-            self.0.resize_with(place / PAGE + 1, || None);
+        if self.pages.is_empty() && self.few.len() < FEW {
+            self.few.push((series, set));
+            return;
         }
-        self.0[place / PAGE].get_or_insert_with(|| Box::new([UNKNOWN; PAGE]))[place % PAGE] = set;
+        for (known, set) in std::mem::take(&mut self.few) {
+            self.set_in_page(known, set);
+        }
+        self.set_in_page(series, set);
+    }
+
+    fn set_in_page(&mut self, SeriesId(series): SeriesId, set: u32) {
+        let place = series as usize;
+        if self.pages.len() <= place / PAGE {
+            self.pages.resize_with(place / PAGE + 1, || None);
+        }
+        self.pages[place / PAGE].get_or_insert_with(|| Box::new([UNKNOWN; PAGE]))[place % PAGE] = set;
     }
 }
 
@@ -106,8 +129,9 @@ impl<'a> Groups<'a> {
             numbers: HashMap::default(),
             keys: Vec::new(),
             others: None,
-            sets: Vec::new(),
+            sets: vec![Box::default()],
             set_numbers: HashMap::default(),
+            alone: Vec::new(),
             stand_ins: Vec::new(),
         };
         if let Some(only) = &plan.only {
@@ -159,15 +183,50 @@ impl<'a> Groups<'a> {
         let (names, filter) = (self.names, self.tables[table].0);
         let passing =
             self.values(series).filter(|values| values.pass(self.filter, names) && values.pass(filter, names));
-        let groups = passing.map(|values| self.number(&values)).unwrap_or_default();
-        let set = self.set_numbers.get(groups.as_slice()).copied().unwrap_or_else(|| {
-            let set = u32::try_from(self.sets.len()).expect("no more sets than series");
-            self.sets.push(groups.as_slice().into());
-            self.set_numbers.insert(groups.into(), set);
-            set
-        });
+        let set = passing.map_or(0, |values| self.set(&values));
         self.tables[table].1.set(series, set);
         set
+    }
+
+    /// The set of groups that dimension values belong to.
+    fn set(&mut self, values: &DimensionValues) -> u32 {
+        if self.group_by.contains(&Dimension::Tag) || self.group_by.len() > MOST_AT_ONCE {
+            let groups = self.number(values);
+            return match groups.as_slice() {
+                [] => 0,
+                [one] => self.set_alone(*one),
+                _ => self.set_of(groups),
+            };
+        }
+        let mut key = [None; MOST_AT_ONCE];
+        for (value, dimension) in key.iter_mut().zip(self.group_by) {
+            *value = values.value(dimension, self.names);
+        }
+        self.number_of(&key[..self.group_by.len()]).map_or(0, |group| self.set_alone(group))
+    }
+
+    fn set_alone(&mut self, group: u32) -> u32 {
+        let place = group as usize;
+        if self.alone.len() <= place {
+            self.alone.resize(place + 1, 0);
+        }
+        if self.alone[place] == 0 {
+            self.alone[place] = self.add_set(Box::new([group]));
+        }
+        self.alone[place]
+    }
+
+    fn set_of(&mut self, groups: Vec<u32>) -> u32 {
+        self.set_numbers.get(groups.as_slice()).copied().unwrap_or_else(|| {
+            let set = self.add_set(groups.as_slice().into());
+            self.set_numbers.insert(groups.into(), set);
+            set
+        })
+    }
+
+    fn add_set(&mut self, groups: Box<[u32]>) -> u32 {
+        self.sets.push(groups);
+        u32::try_from(self.sets.len() - 1).expect("no more sets than series")
     }
 
     /// The dimension values a series means: its own, over those of the conversation it is credited to.

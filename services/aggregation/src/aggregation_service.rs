@@ -92,8 +92,9 @@ impl AggregationApi {
             |what: &str| Fault::new(Reason::AggregationBehind, format!("aggregation is still busy with {what}"));
         let mut positions = Vec::with_capacity(followed.partitions.len());
         for (number, partition) in followed.partitions.iter().enumerate() {
-            let mut applied = partition.applied.clone();
-            if let Some(head) = heads.as_ref().and_then(|heads| heads.get(number)) {
+            let head = heads.as_ref().and_then(|heads| heads.get(number));
+            if let Some(head) = head.filter(|head| *partition.applied.borrow() < **head) {
+                let mut applied = partition.applied.clone();
                 let there = timeout_at(deadline, applied.wait_for(|applied| applied >= head)).await;
                 if !matches!(there, Ok(Ok(_))) {
                     let message = format!(
@@ -109,8 +110,13 @@ impl AggregationApi {
                 may_be_behind: heads.is_none(),
             });
         }
-        timeout_at(deadline, followed.post.settled()).await.map_err(|_| behind("merged conversations"))?;
+        if !followed.post.is_settled() {
+            timeout_at(deadline, followed.post.settled()).await.map_err(|_| behind("merged conversations"))?;
+        }
         for partition in &followed.partitions {
+            if *partition.next_due.borrow() > asked_at {
+                continue;
+            }
             let mut next_due = partition.next_due.clone();
             let fired = timeout_at(deadline, next_due.wait_for(|due| *due > asked_at)).await;
             fired.map_err(|_| behind("its timers"))?.map_err(|_| behind("going down"))?;
@@ -182,15 +188,22 @@ impl AggregationApi {
             .map(|view| {
                 let names = Arc::clone(&self.aggregation.names);
                 let (plans, tenants, gathered) = (Arc::clone(&plans), Arc::clone(&tenants), Arc::clone(&gathered));
-                tokio::task::spawn_blocking(move || of_partition(&view, &names, &tenants, &plans, &gathered))
+                tokio::task::spawn_blocking(move || of_views(&[view], &names, &tenants, &plans, &gathered))
             })
             .collect();
-        let mut collected = vec![Rows::default(); plans.len()];
+        let mut collected: Vec<Vec<Rows>> = Vec::with_capacity(tasks.len());
         for task in tasks {
-            let plans = task.await.map_err(|error| not_finished(&error))?.map_err(|error| not_collected(&error))?;
-            collected.iter_mut().zip(plans).for_each(|(known, rows)| merge(known, rows));
+            collected.push(task.await.map_err(|error| not_finished(&error))?.map_err(|error| not_collected(&error))?);
         }
-        Ok(collected)
+        let rows: usize = collected.iter().flatten().map(Rows::len).sum();
+        let merge = move || {
+            let mut all = vec![Rows::default(); plans.len()];
+            for plans in collected {
+                all.iter_mut().zip(plans).for_each(|(known, rows)| merge(known, rows));
+            }
+            all
+        };
+        if rows > MANY_ROWS { on_a_thread(merge).await } else { Ok(merge()) }
     }
 
     /// The first facts of a list, and one more where there are more.
@@ -243,6 +256,8 @@ impl AggregationApi {
     }
 }
 
+/// From how many rows on they are merged where nobody else waits.
+const MANY_ROWS: usize = 500;
 /// What a question of one tenant may read where others wait for the thread, in bytes: it takes a tenth of a millisecond at most.
 const LITTLE: u64 = 16 << 10;
 
@@ -258,14 +273,8 @@ fn little(
     }
     let effort = Arc::new(Effort::in_memory(LITTLE));
     let views: Vec<View> = views.iter().map(|view| view.within(&effort)).collect();
-    let collected = gathered(&views, tenants, plans).and_then(|gathered| {
-        let mut collected = vec![Rows::default(); plans.len()];
-        for view in &views {
-            let rows = of_partition(view, names, tenants, plans, &gathered)?;
-            collected.iter_mut().zip(rows).for_each(|(known, rows)| merge(known, rows));
-        }
-        Ok(collected)
-    });
+    let collected =
+        gathered(&views, tenants, plans).and_then(|gathered| of_views(&views, names, tenants, plans, &gathered));
     (!effort.is_spent()).then_some(collected)
 }
 
@@ -275,9 +284,9 @@ fn gathered(views: &[View], tenants: &[Symbol], plans: &[Plan]) -> Result<Vec<Ga
     each.map(|(tenant, plan)| Ok(Gathered::gather(views.iter(), tenant, plan)?)).collect()
 }
 
-/// What every plan comes to in a partition, for all these tenants together; `gathered` is for each of them what each plan needs.
-fn of_partition(
-    view: &View,
+/// What every plan comes to in some partitions, for all these tenants together; `gathered` is for each of them what each plan needs.
+fn of_views(
+    views: &[View],
     names: &Names,
     tenants: &[Symbol],
     plans: &[Plan],
@@ -285,7 +294,7 @@ fn of_partition(
 ) -> Result<Vec<Rows>, NotCollected> {
     let of_plan = |(number, plan)| {
         let gathered = gathered.iter().skip(number).step_by(plans.len());
-        collect_all(view, names, tenants.iter().copied().zip(gathered), plan)
+        collect_all(views, names, tenants.iter().copied().zip(gathered), plan)
     };
     plans.iter().enumerate().map(of_plan).collect()
 }

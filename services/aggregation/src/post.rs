@@ -121,6 +121,15 @@ impl Post {
         }
     }
 
+    /// Whether every letter posted so far, and every letter that follows from one, has been taken in.
+    pub(crate) fn is_settled(&self) -> bool {
+        // Read first: what was posted meanwhile because one of these was taken in shows in the second look.
+        let posted = || self.boxes.iter().map(|letter_box| *letter_box.posted.borrow());
+        let before: Vec<u64> = posted().collect();
+        let is_taken = |(letter_box, posted): (&LetterBox, &u64)| *letter_box.taken.borrow() >= *posted;
+        self.boxes.iter().zip(&before).all(is_taken) && posted().eq(before.iter().copied())
+    }
+
     /// Resolves once every letter posted before, and every letter that follows from one, has been taken in.
     pub(crate) async fn settled(&self) {
         loop {

@@ -6,3 +6,4 @@ pub mod fault;
 pub mod front;
 pub mod server;
 pub mod upstream;
+mod workers;

@@ -1,5 +1,6 @@
 //! Serving: transport settings, health, reflection, and going down in good order.
 
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tower::util::MapResponseLayer;
 
 use crate::fault::explained;
 use crate::front::{Front, FrontLayer};
 use crate::upstream;
+use crate::workers::{Worker, accept};
 
 /// HTTP/2 flow control: what one stream may have in flight.
 pub const STREAM_WINDOW: u32 = 4 << 20;
@@ -64,6 +65,9 @@ pub enum ServeError {
     /// The transport failed.
     #[error("the transport failed")]
     Transport(#[from] tonic::transport::Error),
+    /// There are no threads or connections to be had.
+    #[error("connections cannot be served")]
+    Connections(#[from] io::Error),
     /// Reflection could not be set up.
     #[error("the descriptors for reflection cannot be read")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -117,7 +121,14 @@ async fn serve_until_drained(
         .layer(FrontLayer { front, grpc })
         .layer(MapResponseLayer::new(explain))
         .add_routes(routes);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let worker = |number| {
+        let (server, streams) = (server.clone(), drain.streams.clone());
+        Worker::start(number, move |connections| async move {
+            Ok(server.serve_with_incoming_shutdown(connections, streams.cancelled_owned()).await?)
+        })
+    };
+    let workers: Vec<Worker<ServeError>> = (0..cores).map(worker).collect::<io::Result<_>>()?;
     let going_down = async {
         drain.asked.cancelled().await;
         health.set_service_status("", ServingStatus::NotServing).await;
@@ -133,10 +144,21 @@ async fn serve_until_drained(
     };
     let hard_stop = async {
         drain.asked.cancelled().await;
-        tokio::time::sleep(NOTICE + PATIENCE).await;
+        tokio::time::sleep(PATIENCE).await;
     };
     tokio::select! {
-        ended = server.serve_with_incoming_shutdown(incoming, going_down) => Ok(ended?),
+        () = accept(&listener, &workers) => {}
+        () = going_down => {}
+    }
+    drop(listener);
+    let all_ended = async {
+        for worker in workers {
+            worker.ended().await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = all_ended => ended,
         () = hard_stop => Ok(()),
     }
 }

@@ -36,6 +36,8 @@ use crate::wire;
 /// How long aggregation may take, catching up with the log included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// From how many rows on an answer is worked out where nobody else waits.
+const MANY_ROWS: usize = 500;
 /// The most questions of a batch.
 const BATCH: usize = 100;
 /// The most batches of a stream that are worked on at once.
@@ -95,7 +97,7 @@ impl Asker {
     /// Answers a question.
     pub(crate) async fn answer(&self, request: QueryMetricsRequest) -> Result<QueryMetricsResponse, Status> {
         let question = self.question(request).await?;
-        self.of_one_moment(&[question]).await.pop().expect("there is one for each question")
+        self.of_one_moment(vec![question]).await.pop().expect("there is one for each question")
     }
 
     /// Answers questions, all of one moment but those that go on with a page, which are of their own.
@@ -111,11 +113,11 @@ impl Asker {
                     places.push(place);
                     together.push(question);
                 }
-                Ok(question) => outcomes[place] = self.of_one_moment(&[question]).await.pop(),
+                Ok(question) => outcomes[place] = self.of_one_moment(vec![question]).await.pop(),
                 Err(status) => outcomes[place] = Some(Err(status)),
             }
         }
-        let answers = if together.is_empty() { Vec::new() } else { self.of_one_moment(&together).await };
+        let answers = if together.is_empty() { Vec::new() } else { self.of_one_moment(together).await };
         places.into_iter().zip(answers).for_each(|(place, answer)| outcomes[place] = Some(answer));
         outcomes.into_iter().flatten().collect()
     }
@@ -146,8 +148,9 @@ impl Asker {
     }
 
     /// Answers questions of one moment: that of their page, or the present.
-    async fn of_one_moment(&self, questions: &[Question]) -> Vec<Result<QueryMetricsResponse, Status>> {
-        let failed = |status: Status| questions.iter().map(|_| Err(status.clone())).collect();
+    async fn of_one_moment(&self, questions: Vec<Question>) -> Vec<Result<QueryMetricsResponse, Status>> {
+        let count = questions.len();
+        let failed = |status: Status| vec![Err(status); count];
         let after = questions.iter().find_map(|question| question.page.after.as_ref());
         let mut number = after.map_or(0, |after| after.moment);
         let rankings = questions.iter().filter_map(|question| {
@@ -175,17 +178,28 @@ impl Asker {
         });
         let collections: Vec<Collection> = collections.collect();
         let collected = if collections.is_empty() { None } else { Some(self.collect(collections, number).await) };
-        let (moment, mut rows) = match collected {
-            Some(Ok((moment, rows))) => (moment, rows.into_iter()),
+        let (moment, rows) = match collected {
+            Some(Ok(collected)) => collected,
             Some(Err(status)) => return failed(status),
             None => return only.into_iter().filter_map(Result::err).map(Err).collect(),
         };
-        let answers = questions.iter().zip(only).map(|(question, only)| {
-            only?;
-            let rows = rows.next().expect("what can be asked was collected")?;
-            Ok(answer(question, rows, &moment)?)
-        });
-        answers.collect()
+        let many = rows.iter().flatten().flatten().map(Rows::len).sum::<usize>() > MANY_ROWS;
+        let mut rows = rows.into_iter();
+        let answers = move || {
+            let answers = questions.iter().zip(only).map(|(question, only)| {
+                only?;
+                let rows = rows.next().expect("what can be asked was collected")?;
+                Ok(answer(question, rows, &moment)?)
+            });
+            answers.collect()
+        };
+        if many {
+            let answered = tokio::task::spawn_blocking(answers).await;
+            let ended = |error| Fault::new(Reason::Internal, format!("an answer was not worked out: {error}")).into();
+            answered.unwrap_or_else(|error| failed(ended(error)))
+        } else {
+            answers()
+        }
     }
 
     async fn collect(
