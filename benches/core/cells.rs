@@ -6,7 +6,7 @@ use deskpulse_core::dimension::Dimension;
 use deskpulse_core::grid::Reader;
 use deskpulse_core::histogram::{Distribution, RELATIVE_ERROR};
 use deskpulse_core::series::{Names, Symbol};
-use deskpulse_core::snapshot::{Partial, Plan, Rows};
+use deskpulse_core::snapshot::{Group, Partial, Plan, Rows};
 use deskpulse_proto::v1;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
@@ -51,7 +51,7 @@ pub(crate) fn sum_up(criterion: &mut Criterion) {
 
 fn answer(reader: &Reader, names: &Names, tenant: Symbol, plan: &Plan) -> Vec<((String, u32), Distribution)> {
     let rows: Rows = rows(reader, names, tenant, plan);
-    let text = |group: Vec<Option<String>>| group.into_iter().flatten().collect::<String>();
+    let text = |group: Group| group.iter().flatten().map(|value| &**value).collect::<String>();
     let mut answer: Vec<_> = rows
         .into_iter()
         .map(|((group, bucket), partials)| ((text(group), bucket), partials[0].distribution.clone()))

@@ -178,6 +178,6 @@ pub(crate) fn percentiles() -> impl Iterator<Item = Percentile> {
 
 fn group_of(series: SeriesId, names: &Names) -> Group {
     let values = names.values(series).expect("the series is known");
-    let text = |dimension| values.get(&dimension).map(|symbol| names.text(symbol).to_owned());
-    vec![text(Dimension::Channel), text(Dimension::Team)]
+    let text = |dimension| values.get(&dimension).map(|symbol| names.text(symbol).into());
+    [text(Dimension::Channel), text(Dimension::Team)].into()
 }

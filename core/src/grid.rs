@@ -44,7 +44,7 @@ use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
 use crate::series::{SeriesId, Symbol};
 use crate::time::Timestamp;
 
-use cells::{Advice, Cell, Extent, Lens, QUARTER_HOUR_MS, Room, Shelf, Values};
+use cells::{Advice, Cell, Extent, Extents, Lens, QUARTER_HOUR_MS, Room, Shelf, Values};
 use chunk::{ChunkRef, Facts};
 use column::{Column, Columns, Writer};
 use form::{Draft, Forms, Member};
@@ -908,9 +908,11 @@ impl View {
             let within = bounds[before..].partition_point(|bound| *bound < end_ms);
             let cutting = &bounds[before..before + within];
             let is_quartered = cutting.iter().all(|bound| bound.rem_euclid(QUARTER_HOUR_MS) == 0);
-            let extent = day.extent(number);
+            // What came up to the view's epoch had set the day's before that was published.
+            let newest = Some(day.last_epoch.load(Ordering::Relaxed)).filter(|newest| *newest <= epoch);
+            let extents = Extents { newest, extent: &|| day.extent(number) };
             let advice =
-                if is_quartered { day.cells.advise(number, lens.as_ref(), extent, epoch) } else { Advice::Facts };
+                if is_quartered { day.cells.advise(number, lens.as_ref(), &extents, epoch) } else { Advice::Facts };
             if let Advice::Cells(cells) = &advice
                 && let Some(cells) = cells.of(cutting.is_empty())
             {
@@ -920,6 +922,7 @@ impl View {
                 cells.iter().filter(|cell| range.contains(cell.at_ms)).for_each(|cell| see(Seen::Cell(cell)));
                 continue;
             }
+            let extent = day.extent(number);
             if !self.effort.take(extent.bytes) {
                 return Ok(());
             }

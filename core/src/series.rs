@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
 use serde::{Deserialize, Serialize};
@@ -236,6 +237,29 @@ pub struct SeriesId(pub(crate) u32);
 pub struct Names {
     symbols: Interner<str>,
     series: Interner<DimensionValues>,
+    first_met: DashMap<Arc<[Dimension]>, Arc<FirstMet>, RandomState>,
+}
+
+/// For the values of some dimensions the first series that was met with them: whoever looks at these dimensions alone takes it for all
+/// series that have the same.
+#[derive(Debug, Default)]
+pub(crate) struct FirstMet(DashMap<Box<[u32]>, SeriesId, RandomState>);
+
+/// The most lists of dimensions that are looked at in common, and the most values of each.
+const LISTS: usize = 256;
+const VALUES: usize = 1 << 17;
+
+impl FirstMet {
+    /// Who stands for a series with these values; itself where there are too many.
+    pub(crate) fn stand_in(&self, values: Vec<u32>, series: SeriesId) -> SeriesId {
+        if let Some(known) = self.0.get(values.as_slice()) {
+            return *known;
+        }
+        if self.0.len() >= VALUES {
+            return series;
+        }
+        *self.0.entry(values.into()).or_insert(series)
+    }
 }
 
 /// Up to where names are in the archive.
@@ -249,6 +273,17 @@ pub struct NamesKept {
 const NAMES_A_KEY: usize = 1_000;
 
 impl Names {
+    /// Who was met first with values of these dimensions; of a list of its own where there are too many.
+    pub(crate) fn first_met(&self, dimensions: &Arc<[Dimension]>) -> Arc<FirstMet> {
+        if let Some(known) = self.first_met.get(dimensions) {
+            return Arc::clone(&known);
+        }
+        if self.first_met.len() >= LISTS {
+            return Arc::default();
+        }
+        Arc::clone(&self.first_met.entry(Arc::clone(dimensions)).or_default())
+    }
+
     /// The names in an archive, with their numbers.
     pub fn open(archive: &dyn Archive) -> Result<(Self, NamesKept), Unreadable> {
         let names = Self::default();
@@ -316,6 +351,11 @@ impl Names {
     /// The text of a symbol.
     pub fn text(&self, symbol: Symbol) -> &str {
         self.symbols.value(symbol.0.get() - 1).map_or("", AsRef::as_ref)
+    }
+
+    /// The same text, kept.
+    pub(crate) fn shared_text(&self, symbol: Symbol) -> Arc<str> {
+        self.symbols.value(symbol.0.get() - 1).map_or_else(|| Arc::from(""), Arc::clone)
     }
 
     /// The series of a combination of dimension values.

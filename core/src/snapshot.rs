@@ -176,7 +176,7 @@ impl Partial {
 
 /// A group's values, one for each dimension grouped by; `None` where it is not set. No values at all where something is grouped by
 /// are those of the others of [`Only`].
-pub type Group = Vec<Option<String>>;
+pub type Group = Arc<[Option<Arc<str>>]>;
 
 /// Some groups, and what becomes of the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -766,8 +766,12 @@ struct Found {
 
 impl Found {
     fn named(self, groups: &Groups) -> Rows {
-        let named = |((group, bucket), partials)| ((groups.named(group), bucket), partials);
-        self.list.into_iter().map(named).collect()
+        let mut names: Vec<Option<Group>> = vec![None; groups.count()];
+        let mut name = |group: u32| match names.get_mut(group as usize) {
+            Some(name) => Arc::clone(name.get_or_insert_with(|| groups.named(group))),
+            None => groups.named(group),
+        };
+        self.list.into_iter().map(|((group, bucket), partials)| ((name(group), bucket), partials)).collect()
     }
 }
 

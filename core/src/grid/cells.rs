@@ -16,7 +16,8 @@
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 
@@ -28,8 +29,8 @@ use crate::series::SeriesId;
 /// The length of a short cell: every time zone's days and hours begin and end with one.
 pub const QUARTER_HOUR_MS: i64 = 15 * 60 * 1_000;
 
-/// From how many facts on a day is worth cells, and up to how many are summed up at once.
-const BUSY: usize = if cfg!(test) { 40 } else { 64 };
+/// From how many facts on a day is worth cells, where it is in memory, and up to how many are summed up at once.
+const BUSY: usize = 16;
 const MOST: usize = 1 << 22;
 /// A fact alone takes at least so many bytes.
 const LEAST_BYTES: usize = 5;
@@ -155,22 +156,30 @@ impl Values {
         }
     }
 
-    /// Cells, where there are at least so many facts in each on average.
-    fn made(&self, dense: usize, epoch: u64, room: &Arc<Room>) -> Option<Arc<Cells>> {
-        let mut values = self.list.clone().filter(|values| values.len() >= BUSY)?;
+    /// Cells, where there are enough facts for them.
+    fn made(&self, worth: Worth, epoch: u64, room: &Arc<Room>) -> Option<Arc<Cells>> {
+        let mut values = self.list.clone().filter(|values| values.len() >= worth.least)?;
         values.sort_unstable();
-        let quarters = Sums::of(&values, dense, self.day_ms, QUARTER_HOUR_MS);
+        let quarters = Sums::of(&values, worth.quarter_hours, self.day_ms, QUARTER_HOUR_MS);
         for value in &mut values {
             value.place &= (1 << Value::SLOT) - 1;
         }
         values.sort_unstable();
-        let day = Sums::of(&values, dense, self.day_ms, DAY_MS);
+        let day = Sums::of(&values, worth.days, self.day_ms, DAY_MS);
         let bytes = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
-        if bytes == 0 || !room.take(bytes) {
+        if (quarters.is_none() && day.is_none()) || !room.take(bytes) {
             return None;
         }
         Some(Arc::new(Cells { quarters, day, epoch, bytes, room: Arc::clone(room) }))
     }
+}
+
+/// When cells are worth their room: how many facts there must be in all, and in each on average.
+#[derive(Debug, Clone, Copy)]
+struct Worth {
+    least: usize,
+    quarter_hours: usize,
+    days: usize,
 }
 
 /// Cells, ordered by their begin.
@@ -247,7 +256,7 @@ impl Cells {
 
 impl Drop for Cells {
     fn drop(&mut self) {
-        self.room.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.room.taken.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -267,23 +276,23 @@ impl Room {
     }
 
     pub(super) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+        self.taken.load(Relaxed)
     }
 
     pub(super) fn set(&self, most: usize) {
-        self.most.store(most.min(ROOM), Ordering::Relaxed);
+        self.most.store(most.min(ROOM), Relaxed);
     }
 
     /// Takes room where there is any.
     fn take(&self, bytes: usize) -> bool {
-        let most = self.most.load(Ordering::Relaxed);
+        let most = self.most.load(Relaxed);
         let grown = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
+        self.taken.fetch_update(Relaxed, Relaxed, grown).is_ok()
     }
 }
 
 /// What a reader left of a measure.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Found {
     /// It was asked for once.
     Asked,
@@ -293,17 +302,29 @@ enum Found {
 }
 
 /// What readers left of a measure, seen through a lens or not, when it was of an extent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Left {
     key: usize,
     lens: Option<Arc<[Dimension]>>,
     extent: Extent,
+    /// The epoch of the day's newest fact when somebody last saw that the extent is still the same; [`NEVER`] before.
+    same_at: AtomicU64,
     found: Found,
 }
 
+/// No fact is so new.
+const NEVER: u64 = u64::MAX;
+
 /// The cells of a day.
 #[derive(Debug)]
-pub(super) struct Shelf(ArcSwap<Vec<Left>>);
+pub(super) struct Shelf(ArcSwap<Vec<Arc<Left>>>);
+
+/// How much there is of a measure in a day, which takes a walk over its columns.
+pub(super) struct Extents<'a> {
+    /// The epoch of the day's newest fact, where a reader may see all of that epoch: as long as that is the same, so is every extent.
+    pub(super) newest: Option<u64>,
+    pub(super) extent: &'a dyn Fn() -> Extent,
+}
 
 /// What to do for a measure.
 pub(super) enum Advice {
@@ -320,16 +341,31 @@ impl Shelf {
         Self(ArcSwap::from_pointee(Vec::new()))
     }
 
-    /// For a reader at an epoch who found the measure to be of an extent.
-    pub(super) fn advise(&self, key: usize, lens: Option<&Lens>, extent: Extent, epoch: u64) -> Advice {
+    /// For a reader at an epoch.
+    pub(super) fn advise(&self, key: usize, lens: Option<&Lens>, extents: &Extents, epoch: u64) -> Advice {
+        let lens = lens.map(|lens| lens.dimensions);
+        let known = self.0.load();
+        let left =
+            |lens: Option<&Arc<[Dimension]>>| known.iter().find(|left| left.key == key && left.lens.as_ref() == lens);
+        let same_as_before = |left: &Left| extents.newest.is_some_and(|newest| left.same_at.load(Relaxed) == newest);
+        // Where the newest fact is the same as when the cells were last found to be good, nobody needs to look.
+        for left in [left(None), left(lens)].into_iter().flatten().filter(|left| same_as_before(left)) {
+            if let Found::Dense(cells) = &left.found
+                && cells.epoch <= epoch
+            {
+                return Advice::Cells(Arc::clone(cells));
+            }
+        }
+        let extent = (extents.extent)();
         if !extent.may_be_busy() {
             return Advice::Facts;
         }
-        let lens = lens.map(|lens| lens.dimensions);
-        let known = self.0.load();
-        let found = |lens: Option<&Arc<[Dimension]>>| {
-            let is_it = |left: &&Left| left.key == key && left.lens.as_ref() == lens && left.extent == extent;
-            known.iter().find(is_it).map(|left| &left.found)
+        let found = |lens| {
+            let left = left(lens).filter(|left| left.extent == extent)?;
+            if let Some(newest) = extents.newest {
+                left.same_at.store(newest, Relaxed);
+            }
+            Some(&left.found)
         };
         // Cells of every series will do for everybody.
         let found = match found(None) {
@@ -341,7 +377,7 @@ impl Shelf {
             Some(Found::Dense(cells)) if cells.epoch <= epoch => Advice::Cells(Arc::clone(cells)),
             Some(Found::Dense(_) | Found::Sparse) => Advice::Facts,
             None => {
-                self.leave(key, lens, extent, &Found::Asked);
+                self.leave(key, lens, extent, Found::Asked);
                 Advice::Facts
             }
         }
@@ -356,13 +392,16 @@ impl Shelf {
         mut values: Values,
         room: &Arc<Room>,
     ) {
-        let is_sparse = |left: &Left| {
+        let least = if extent.is_more_put_away { 0 } else { BUSY };
+        let is_sparse = |left: &Arc<Left>| {
             left.key == key && left.lens.is_none() && left.extent == extent && matches!(left.found, Found::Sparse)
         };
         if !self.0.load().iter().any(is_sparse) {
-            let made = values.made(DENSE, epoch, room).map_or(Found::Sparse, Found::Dense);
-            self.leave(key, None, extent, &made);
-            if matches!(made, Found::Dense(_)) {
+            let worth = Worth { least, quarter_hours: DENSE, days: DENSE };
+            let made = values.made(worth, epoch, room).map_or(Found::Sparse, Found::Dense);
+            let is_dense = matches!(made, Found::Dense(_));
+            self.leave(key, None, extent, made);
+            if is_dense {
                 return;
             }
         }
@@ -370,20 +409,21 @@ impl Shelf {
             for value in values.list.iter_mut().flatten() {
                 *value = value.seen_as(*stand_in);
             }
-            let made = values.made(DENSE_THROUGH_LENS, epoch, room).map_or(Found::Sparse, Found::Dense);
-            self.leave(key, Some(dimensions), extent, &made);
+            // However few facts a day has of each cell, their series need not be looked up again, nor be read what was put away.
+            let worth = Worth { least, quarter_hours: DENSE_THROUGH_LENS, days: 0 };
+            let made = values.made(worth, epoch, room).map_or(Found::Sparse, Found::Dense);
+            self.leave(key, Some(dimensions), extent, made);
         }
     }
 
-    fn leave(&self, key: usize, lens: Option<&Arc<[Dimension]>>, extent: Extent, found: &Found) {
+    fn leave(&self, key: usize, lens: Option<&Arc<[Dimension]>>, extent: Extent, found: Found) {
+        let new = Arc::new(Left { key, lens: lens.cloned(), extent, same_at: AtomicU64::new(NEVER), found });
         self.0.rcu(|known| {
             // What was of another extent is of no use any more.
-            let is_other = |left: &&Left| left.key != key || (left.extent == extent && left.lens.as_ref() != lens);
-            let others = known.iter().filter(is_other).cloned();
-            let others: Vec<Left> = others.collect();
+            let is_other = |left: &&Arc<Left>| left.key != key || (left.extent == extent && left.lens.as_ref() != lens);
+            let others: Vec<Arc<Left>> = known.iter().filter(is_other).cloned().collect();
             let longest_ago = (others.len() + 1).saturating_sub(LEFT);
-            let new = Left { key, lens: lens.cloned(), extent, found: found.clone() };
-            others.into_iter().skip(longest_ago).chain([new]).collect::<Vec<_>>()
+            others.into_iter().skip(longest_ago).chain([Arc::clone(&new)]).collect::<Vec<_>>()
         });
     }
 

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use super::{Gathered, Group, Plan};
 use crate::dimension::Dimension;
 use crate::filter::Filter;
-use crate::series::{DimensionValues, Names, SeriesId, Symbol};
+use crate::series::{DimensionValues, FirstMet, Names, SeriesId, Symbol};
 
 /// A group's values, one for each dimension grouped by.
 type Key = [Option<Symbol>];
@@ -37,11 +37,11 @@ pub(super) struct Groups<'a> {
     pub(super) stand_ins: Vec<StandIns>,
 }
 
-/// For each series one that agrees with it in some dimensions: the first of these that was met.
+/// For each series one that agrees with it in some dimensions.
 pub(super) struct StandIns {
     pub(super) dimensions: Arc<[Dimension]>,
     table: Table,
-    first: HashMap<Box<[u32]>, SeriesId, RandomState>,
+    shared: Arc<FirstMet>,
 }
 
 impl StandIns {
@@ -62,7 +62,7 @@ impl StandIns {
                 key.push(values.value(dimension, names).map_or(0, Symbol::number));
             }
         }
-        let first = *self.first.entry(key.into()).or_insert(series);
+        let first = self.shared.stand_in(key, series);
         self.table.set(series, first.0);
         first
     }
@@ -136,7 +136,7 @@ impl<'a> Groups<'a> {
         };
         if let Some(only) = &plan.only {
             // A value without a symbol is in no series.
-            let symbol = |value: &Option<String>| match value {
+            let symbol = |value: &Option<Arc<str>>| match value {
                 Some(text) => names.find_symbol(text).map(Some),
                 None => Some(None),
             };
@@ -165,10 +165,12 @@ impl<'a> Groups<'a> {
         filter.dimensions(&mut |dimension| dimensions.push(dimension.clone()));
         dimensions.sort_unstable();
         dimensions.dedup();
-        match self.stand_ins.iter().position(|known| *known.dimensions == *dimensions) {
-            Some(known) => self.stand_ins.swap_remove(known),
-            None => StandIns { dimensions: dimensions.into(), table: Table::default(), first: HashMap::default() },
+        if let Some(known) = self.stand_ins.iter().position(|known| *known.dimensions == *dimensions) {
+            return self.stand_ins.swap_remove(known);
         }
+        let dimensions: Arc<[Dimension]> = dimensions.into();
+        let shared = self.names.first_met(&dimensions);
+        StandIns { dimensions, table: Table::default(), shared }
     }
 
     /// The groups that a series belongs to.
@@ -285,6 +287,11 @@ impl<'a> Groups<'a> {
 
     pub(super) fn named(&self, group: u32) -> Group {
         let key = self.keys.get(group as usize).map(Box::as_ref).unwrap_or_default();
-        key.iter().map(|value| value.map(|symbol| self.names.text(symbol).to_owned())).collect()
+        key.iter().map(|value| value.map(|symbol| self.names.shared_text(symbol))).collect()
+    }
+
+    /// How many groups have a number.
+    pub(super) fn count(&self) -> usize {
+        self.keys.len()
     }
 }

@@ -476,7 +476,7 @@ fn collection(collection: v1::Collection) -> Result<Collection, Fault> {
 
 fn collected(rows: Result<Vec<Rows>, Status>) -> v1::Collected {
     let row = |((group, bucket), partials): ((Group, u32), Vec<Partial>)| PartialRow {
-        group: group.into_iter().map(|value| GroupValue { value }).collect(),
+        group: group.iter().map(|value| GroupValue { value: value.as_deref().map(str::to_owned) }).collect(),
         bucket,
         partials: partials.iter().map(encode).collect(),
     };
@@ -508,7 +508,7 @@ fn plan(request: &CollectPlan) -> Result<Plan, Fault> {
 }
 
 fn only(selection: &v1::GroupSelection) -> Only {
-    let group = |key: &v1::GroupKey| key.values.iter().map(|value| value.value.clone()).collect();
+    let group = |key: &v1::GroupKey| key.values.iter().map(|value| value.value.as_deref().map(Arc::from)).collect();
     Only { groups: selection.groups.iter().map(group).collect(), others: selection.others }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use deskpulse_core::fact::Clock;
 use deskpulse_core::histogram::{Distribution, RELATIVE_ERROR};
@@ -33,7 +34,7 @@ struct Row {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Time(u8),
-    Text(Option<String>),
+    Text(Option<Arc<str>>),
 }
 
 /// What was collected for a sheet.
@@ -147,7 +148,7 @@ fn figures(
         ours.entry(key.clone()).or_default();
     }
     if sheet.is_one_row {
-        ours.entry((Group::new(), 0)).or_default();
+        ours.entry((Group::default(), 0)).or_default();
     }
     if fill_gaps {
         fill(&mut ours, sheet, question)?;
@@ -170,7 +171,7 @@ fn figures(
         let figures = evaluate(question, &parts, sheet.buckets.get(bucket as usize), &partials);
         let dimensions = question.group_by.iter().filter(|grouping| grouping.dimension().is_some()).count();
         let is_others = sheet.has_groups && dimensions > 0 && group.is_empty();
-        Row { key: row_key(question, sheet, group, bucket), is_others, bucket, figures, earlier }
+        Row { key: row_key(question, sheet, &group, bucket), is_others, bucket, figures, earlier }
     });
     Ok(rows.collect())
 }
@@ -193,7 +194,7 @@ fn same_numbers(buckets: &[Bucket], others: &[Bucket]) -> Vec<Option<u32>> {
 fn fill(rows: &mut Rows, sheet: &Sheet, question: &Question) -> Result<(), Fault> {
     let mut groups: HashSet<Group> = rows.keys().map(|(group, _)| group.clone()).collect();
     if question.group_by.iter().all(|grouping| grouping.dimension().is_none()) {
-        groups.insert(Group::new());
+        groups.insert(Group::default());
     }
     let count = groups.len().saturating_mul(sheet.buckets.len());
     if count > MAX_ROWS {
@@ -232,8 +233,8 @@ fn evaluate(question: &Question, parts: &[usize], bucket: Option<&Bucket>, parti
     of_metric.collect()
 }
 
-fn row_key(question: &Question, sheet: &Sheet, group: Group, bucket: u32) -> Vec<Key> {
-    let mut values = group.into_iter();
+fn row_key(question: &Question, sheet: &Sheet, group: &Group, bucket: u32) -> Vec<Key> {
+    let mut values = group.iter().cloned();
     let mut parts = sheet.buckets.get(bucket as usize).map(|bucket| bucket.parts.iter().copied());
     let key = |grouping: &GroupBy| match grouping {
         GroupBy::Dimension(_) => Key::Text(values.next().flatten()),
@@ -280,7 +281,7 @@ fn encode(question: &Question, row: Row, buckets: &[Bucket], earlier_buckets: &[
             .into_iter()
             .map(|key| match key {
                 Key::Time(number) => GroupValue { value: Some(number.to_string()) },
-                Key::Text(value) => GroupValue { value },
+                Key::Text(value) => GroupValue { value: value.as_deref().map(str::to_owned) },
             })
             .collect(),
         interval_start: start,

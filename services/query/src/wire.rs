@@ -1,5 +1,7 @@
 //! Collecting from an aggregation service elsewhere: plans and partial figures as messages.
 
+use std::sync::Arc;
+
 use deskpulse_core::fact::{Anchor, Clock};
 use deskpulse_core::snapshot::{Collected, Collection, Group, Only, Part, Partial, Plan, Reduction, Rows, merge};
 use deskpulse_core::time::Timestamp;
@@ -48,7 +50,7 @@ fn plan(plan: &Plan) -> CollectPlan {
 }
 
 fn selection(only: &Only) -> GroupSelection {
-    let value = |value: &Option<String>| GroupValue { value: value.clone() };
+    let value = |value: &Option<Arc<str>>| GroupValue { value: value.as_deref().map(str::to_owned) };
     let key = |group: &Group| GroupKey { values: group.iter().map(value).collect() };
     GroupSelection { groups: only.groups.iter().map(key).collect(), others: only.others }
 }
@@ -82,7 +84,7 @@ pub(crate) fn part(part: &Part) -> CollectPart {
 fn rows(plan: CollectedPlan) -> Rows {
     let mut rows = Rows::default();
     let decoded = plan.rows.into_iter().map(|row| {
-        let group: Group = row.group.into_iter().map(|value| value.value).collect();
+        let group: Group = row.group.into_iter().map(|value| value.value.map(Arc::from)).collect();
         ((group, row.bucket), row.partials.into_iter().map(partial).collect())
     });
     merge(&mut rows, decoded);
