@@ -98,6 +98,12 @@ fn tables(report: &Report) -> String {
         row("probes failed", count(freshness.errors));
         freshness.first_error.iter().for_each(|error| row("the first failure", error.clone()));
     }
+    if let Some(watchers) = &report.watchers {
+        row("watchers", count(watchers.watchers));
+        row("answers to them", count(watchers.updates));
+        row("watchers lost", count(watchers.errors));
+        watchers.first_error.iter().for_each(|error| row("the first failure", error.clone()));
+    }
 
     let mut latencies = table();
     latencies.set_header(["ms", "count", "p50", "p90", "p99", "p99.9", "max"]);
@@ -109,6 +115,7 @@ fn tables(report: &Report) -> String {
     };
     row("batch acknowledged", report.latency);
     report.queries.iter().for_each(|queries| row("question answered", queries.latency));
+    report.watchers.iter().for_each(|watchers| row("answer to the next", watchers.between_answers));
     report.freshness.iter().for_each(|freshness| row("acknowledged to visible", freshness.ack_to_visible));
     for table in [&mut figures, &mut latencies] {
         table.column_iter_mut().skip(1).for_each(|column| {

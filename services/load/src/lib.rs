@@ -20,6 +20,7 @@ mod random;
 mod report;
 pub mod row;
 mod usage;
+mod watchers;
 mod wire;
 pub mod workload;
 
@@ -48,6 +49,7 @@ pub use freshness::FreshnessReport;
 pub use latency::LatencySummary;
 pub use questions::QuestionsReport;
 pub use report::{LoadReport, Report, UsageReport};
+pub use watchers::WatchersReport;
 
 /// How many events are made where nobody says.
 const EVENTS: u32 = 1_000_000;
@@ -98,6 +100,9 @@ pub struct LoadArgs {
     /// Measure how long after its acknowledgement an event is in an answer, with events of the tenant `load-probe`
     #[arg(long)]
     pub freshness: bool,
+    /// Have so many listen meanwhile to what becomes of the figures of 50 tenants: 200 different questions, answered every half second at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub watchers: Option<u32>,
     /// The server's process on this machine, to say what it used
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
@@ -149,6 +154,7 @@ struct Beside {
     counted: Option<Instant>,
     queries: Option<QuestionsReport>,
     freshness: Option<FreshnessReport>,
+    watchers: Option<WatchersReport>,
     client: Option<(Usage, Usage)>,
     server: Option<(Usage, Usage)>,
 }
@@ -186,10 +192,15 @@ async fn make(args: &LoadArgs) -> Result<Report, LoadError> {
         Err(_) => encoding.await?.map(|()| None)?,
     };
 
+    let (end, over) = watch::channel(false);
+    let questions = args.query_target.as_ref().unwrap_or(&args.target);
+    let watchers = match args.watchers {
+        Some(count) => Some(watchers::open(questions, count, &over).await?),
+        None => None,
+    };
     let client_before = usage::own();
     let server_before = args.server_pid.map(usage::of).transpose()?;
     let start = Instant::now();
-    let (end, over) = watch::channel(false);
     let ticks = args.queries.map(|rate| batches::ticks(rate, start));
     let queries = ticks.map(|ticks| tokio::spawn(questions::ask(asking.clone(), ticks, over.clone())));
     let freshness = probing.map(|channel| tokio::spawn(freshness::probe(channel, asking.clone(), over)));
@@ -201,9 +212,13 @@ async fn make(args: &LoadArgs) -> Result<Report, LoadError> {
     let _ = end.send(true);
     let (counted, queries, freshness) = tokio::join!(counted(asking), answer(queries), answer(freshness));
     let (queries, freshness) = (queries?, freshness?);
+    let watchers = match watchers {
+        Some(watchers) => Some(watchers.report().await),
+        None => None,
+    };
     let client = client_before.zip(usage::own());
     let server = server_before.zip(args.server_pid.map(usage::of).transpose()?);
-    Ok(report(args, start, sent, Beside { counted, queries, freshness, client, server }))
+    Ok(report(args, start, sent, Beside { counted, queries, freshness, watchers, client, server }))
 }
 
 /// Sends each connection's batches on it, all at once.
@@ -276,6 +291,7 @@ fn report(args: &LoadArgs, start: Instant, sent: Sent, beside: Beside) -> Report
         server: beside.server.map(used),
         queries: beside.queries,
         freshness: beside.freshness,
+        watchers: beside.watchers,
     }
 }
 

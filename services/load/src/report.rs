@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::freshness::FreshnessReport;
 use crate::latency::LatencySummary;
 use crate::questions::QuestionsReport;
+use crate::watchers::WatchersReport;
 
 /// What a load did, as JSON has it.
 #[derive(Debug, Clone, Serialize)]
@@ -49,6 +50,8 @@ pub struct Report {
     pub queries: Option<QuestionsReport>,
     /// What the probes saw, where there were any.
     pub freshness: Option<FreshnessReport>,
+    /// What listeners were told, where there were any.
+    pub watchers: Option<WatchersReport>,
 }
 
 /// What was sent, and how.

@@ -9,7 +9,7 @@
 use crate::random::{Random, Weights, mixed, whole};
 use crate::row::{Channel, Kind, Row, WEEK_MS, WEEK_START_MS};
 
-const TENANTS: u16 = 50;
+pub(crate) const TENANTS: u16 = 50;
 const TEAMS: u16 = 40;
 const AGENTS_A_TEAM: u16 = 50;
 const TOPICS: u16 = 400;

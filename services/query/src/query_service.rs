@@ -22,6 +22,7 @@ use deskpulse_proto::v1::{
     WatchResponse, query_outcome,
 };
 use futures_util::{StreamExt as _, stream};
+use tokio::runtime::Handle;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -71,11 +72,13 @@ impl std::fmt::Debug for Asker {
 
 impl QueryApi {
     /// The service, with its limits and compressions set, asking `aggregation`, which may be `here`; its watches end when `drain` says so.
+    ///
+    /// Call within a tokio runtime, where watches are going to be evaluated.
     #[must_use]
     pub fn server(aggregation: Upstream, here: Option<Arc<Collect>>, drain: Drain) -> QueryServiceServer<Self> {
         let aggregation = AggregationServiceClient::new(aggregation).max_decoding_message_size(4 * MAX_MESSAGE);
         let asker = Asker { aggregation, here };
-        QueryServiceServer::new(Self { asker, watches: Watches::default(), drain })
+        QueryServiceServer::new(Self { asker, watches: Watches::new(Handle::current()), drain })
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(4 * MAX_MESSAGE)
             .accept_compressed(CompressionEncoding::Gzip)

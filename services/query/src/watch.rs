@@ -13,6 +13,7 @@ use deskpulse_proto::v1::{
     Basis, QueryMetricsRequest, QueryMetricsResponse, WatchMetricsRequest, WatchMetricsResponse, WatchRequest,
     WatchResponse,
 };
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
@@ -63,13 +64,22 @@ impl Answer {
 type Latest = Result<Answer, Status>;
 
 /// The questions that are watched.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Watches(Arc<Mutex<HashMap<u64, watch::Sender<Latest>>>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Watches {
+    known: Arc<Mutex<HashMap<u64, watch::Sender<Latest>>>>,
+    /// Where they are evaluated: not on the thread of whichever listener came first.
+    background: Handle,
+}
 
 impl Watches {
+    /// None yet; they are going to be evaluated here.
+    pub(crate) fn new(background: Handle) -> Self {
+        Self { known: Arc::default(), background }
+    }
+
     fn known(&self) -> MutexGuard<'_, HashMap<u64, watch::Sender<Latest>>> {
         // No step leaves the table half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers a question now and from now on.
@@ -172,7 +182,7 @@ impl Watches {
         known.insert(key, sender.clone());
         drop(known);
         let (watches, asker) = (self.clone(), asker.clone());
-        tokio::spawn(async move {
+        self.background.spawn(async move {
             loop {
                 evaluate(&asker, &query, interval, &sender).await;
                 let mut known = watches.known();
