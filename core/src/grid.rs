@@ -914,12 +914,8 @@ impl View {
             let advice =
                 if is_quartered { day.cells.advise(number, lens.as_ref(), &extents, epoch) } else { Advice::Facts };
             if let Advice::Cells(cells) = &advice
-                && let Some(cells) = cells.of(cutting.is_empty())
+                && cells.each(cutting.is_empty(), range, |bytes| self.effort.take(bytes), &mut see)
             {
-                if !self.effort.take(cells.bytes()) {
-                    return Ok(());
-                }
-                cells.iter().filter(|cell| range.contains(cell.at_ms)).for_each(|cell| see(Seen::Cell(cell)));
                 continue;
             }
             let extent = day.extent(number);
@@ -975,7 +971,8 @@ struct DayColumn<'a> {
     here: Vec<(&'a Column, Member)>,
 }
 
-/// A fact that stands, or what many of them come to.
+/// A fact that stands, or what many of them come to; among [cells](cells) facts may be of no subject, and stand at the begin of their quarter
+/// hour.
 #[derive(Debug, Clone, Copy)]
 pub enum Seen<'a> {
     /// One.

@@ -21,8 +21,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 
-use super::{DAY_MS, StoredFact};
+use super::{DAY_MS, Range, Seen, StoredFact, SubjectNumber};
 use crate::dimension::Dimension;
+use crate::fact::Weight;
 use crate::histogram::{Bucket, bucket_of};
 use crate::series::SeriesId;
 
@@ -129,6 +130,13 @@ impl Value {
         ((self.place >> Self::SLOT) as u8, SeriesId((self.place >> Self::SERIES) as u32))
     }
 
+    /// As a fact at the begin of its quarter hour, of no subject in particular.
+    fn fact(self, day_ms: i64) -> StoredFact {
+        let (slot, series) = self.cell();
+        let at_ms = day_ms + i64::from(slot) * QUARTER_HOUR_MS;
+        StoredFact { at_ms, series, subject: SubjectNumber(0), value: self.value, weight: Weight::Plus }
+    }
+
     fn bucket(self) -> u32 {
         u32::try_from(self.place & ((1 << Self::SERIES) - 1)).expect("24 bits")
     }
@@ -161,16 +169,18 @@ impl Values {
         let mut values = self.list.clone().filter(|values| values.len() >= worth.least)?;
         values.sort_unstable();
         let quarters = Sums::of(&values, worth.quarter_hours, self.day_ms, QUARTER_HOUR_MS);
+        let list: Option<Box<[Value]>> = (worth.keeps_values && quarters.is_none()).then(|| values.as_slice().into());
         for value in &mut values {
             value.place &= (1 << Value::SLOT) - 1;
         }
         values.sort_unstable();
         let day = Sums::of(&values, worth.days, self.day_ms, DAY_MS);
-        let bytes = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
+        let bytes: usize = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
+        let bytes = bytes + list.as_deref().map_or(0, size_of_val::<[Value]>);
         if (quarters.is_none() && day.is_none()) || !room.take(bytes) {
             return None;
         }
-        Some(Arc::new(Cells { quarters, day, epoch, bytes, room: Arc::clone(room) }))
+        Some(Arc::new(Cells { day_ms: self.day_ms, quarters, list, day, epoch, bytes, room: Arc::clone(room) }))
     }
 }
 
@@ -180,6 +190,8 @@ struct Worth {
     least: usize,
     quarter_hours: usize,
     days: usize,
+    /// Whether values are worth keeping where there are no cells of quarter hours.
+    keeps_values: bool,
 }
 
 /// Cells, ordered by their begin.
@@ -237,8 +249,11 @@ impl Sums {
 /// What the facts of a measure in a day come to.
 #[derive(Debug)]
 pub(super) struct Cells {
+    day_ms: i64,
     /// `None` where so many facts share none.
     quarters: Option<Sums>,
+    /// In the place of these the facts' values, by quarter hour, each with its stand-in: looking it up is what takes longest of reading a fact.
+    list: Option<Box<[Value]>>,
     day: Option<Sums>,
     /// The epoch up to which facts are summed up, which are all there are.
     pub(super) epoch: u64,
@@ -247,10 +262,38 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// The cells of the quarter hours or, in one each, of the day; `None` where there are none.
-    pub(super) fn of(&self, whole_day: bool) -> Option<&Sums> {
+    /// Calls `see` with the cells of the quarter hours in a range, or with that of the day where it is asked for as a whole, or with values
+    /// under the begin of their quarter hour; false where there are none of these. `take` says whether so many bytes are to be read.
+    pub(super) fn each(
+        &self,
+        whole_day: bool,
+        range: Range,
+        take: impl FnOnce(usize) -> bool,
+        mut see: impl FnMut(Seen<'_>),
+    ) -> bool {
         // In place of cells of a day those of its quarter hours will do.
-        if whole_day { self.day.as_ref().or(self.quarters.as_ref()) } else { self.quarters.as_ref() }
+        let sums = if whole_day { self.day.as_ref().or(self.quarters.as_ref()) } else { self.quarters.as_ref() };
+        if let Some(sums) = sums {
+            if take(sums.bytes()) {
+                sums.iter().filter(|cell| range.contains(cell.at_ms)).for_each(|cell| see(Seen::Cell(cell)));
+            }
+            return true;
+        }
+        let Some(list) = &self.list else { return false };
+        let slot_of = |at_ms: i64| {
+            u64::try_from(at_ms.saturating_sub(self.day_ms).div_euclid(QUARTER_HOUR_MS)).unwrap_or(0).min(96)
+        };
+        let place_of = |at_ms: i64| {
+            let slot = slot_of(at_ms);
+            list.partition_point(|value| value.place >> Value::SLOT < slot)
+        };
+        let within = list.get(place_of(range.from_inclusive)..place_of(range.to_exclusive)).unwrap_or_default();
+        if take(size_of_val(within)) {
+            for value in within {
+                see(Seen::Fact(value.fact(self.day_ms)));
+            }
+        }
+        true
     }
 }
 
@@ -397,7 +440,7 @@ impl Shelf {
             left.key == key && left.lens.is_none() && left.extent == extent && matches!(left.found, Found::Sparse)
         };
         if !self.0.load().iter().any(is_sparse) {
-            let worth = Worth { least, quarter_hours: DENSE, days: DENSE };
+            let worth = Worth { least, quarter_hours: DENSE, days: DENSE, keeps_values: false };
             let made = values.made(worth, epoch, room).map_or(Found::Sparse, Found::Dense);
             let is_dense = matches!(made, Found::Dense(_));
             self.leave(key, None, extent, made);
@@ -410,7 +453,7 @@ impl Shelf {
                 *value = value.seen_as(*stand_in);
             }
             // However few facts a day has of each cell, their series need not be looked up again, nor be read what was put away.
-            let worth = Worth { least, quarter_hours: DENSE_THROUGH_LENS, days: 0 };
+            let worth = Worth { least, quarter_hours: DENSE_THROUGH_LENS, days: 0, keeps_values: true };
             let made = values.made(worth, epoch, room).map_or(Found::Sparse, Found::Dense);
             self.leave(key, Some(dimensions), extent, made);
         }
