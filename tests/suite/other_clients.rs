@@ -1,6 +1,7 @@
-//! Clients that others made: Python's `grpcio` and `buf`, installed from `PyPI` into an environment of their own.
+//! Clients that others made, installed into folders of their own: Python's `grpcio` and `buf` from `PyPI`, Connect and `EventSource` for
+//! JavaScript from npm, Debian's `promtool`, and the curl that is there.
 //!
-//! Where Python or `PyPI` cannot be had these tests are skipped, and say so; with
+//! Where one cannot be had its tests are skipped, and say so; with
 //! `DESKPULSE_REQUIRE_FOREIGN_CLIENTS=1` they fail.
 
 use std::fs;
@@ -11,7 +12,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Suite, output, try_output};
+use crate::harness::{Suite, output, run, try_output};
 
 const REQUIRE: &str = "DESKPULSE_REQUIRE_FOREIGN_CLIENTS";
 
@@ -20,11 +21,13 @@ fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The folder of the clients' programs; `None` when they cannot be had and need not.
-fn programs(test: &str) -> Option<PathBuf> {
-    static PROGRAMS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match PROGRAMS.get_or_init(install) {
-        Ok(programs) => Some(programs.clone()),
+/// A folder of clients that others made.
+type Installed = OnceLock<Result<PathBuf, String>>;
+
+/// The folder of some clients; `None` when they cannot be had and need not.
+fn clients(test: &str, installed: &Installed, install: fn() -> Result<PathBuf, String>) -> Option<PathBuf> {
+    match installed.get_or_init(install) {
+        Ok(folder) => Some(folder.clone()),
         Err(error) if std::env::var_os(REQUIRE).is_some() => panic!("{error}\n{REQUIRE} is set"),
         Err(error) => {
             // Not `eprintln`, which is shown of tests that fail only.
@@ -35,23 +38,80 @@ fn programs(test: &str) -> Option<PathBuf> {
     }
 }
 
-/// Makes the environment unless it is there already, with the same versions.
-fn install() -> Result<PathBuf, String> {
-    let requirements = project("tests/python/requirements.txt");
-    let wanted = fs::read_to_string(&requirements).map_err(|error| error.to_string())?;
+/// Python's programs.
+fn programs(test: &str) -> Option<PathBuf> {
+    static PROGRAMS: Installed = OnceLock::new();
+    clients(test, &PROGRAMS, || {
+        let requirements = project("tests/python/requirements.txt");
+        let environment = folder_of("foreign-clients", &requirements, |environment| {
+            let mut make = Command::new("python3");
+            make.args(["-m", "venv", "--clear"]).arg(environment);
+            let mut fill = Command::new(environment.join("bin/python"));
+            fill.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+            fill.arg(&requirements);
+            vec![make, fill]
+        })?;
+        Ok(environment.join("bin"))
+    })
+}
+
+/// A folder with Node's packages.
+fn packages(test: &str) -> Option<PathBuf> {
+    static PACKAGES: Installed = OnceLock::new();
+    clients(test, &PACKAGES, || {
+        let package = project("tests/node/package.json");
+        folder_of("foreign-node", &package, |folder| {
+            let mut install = Command::new("npm");
+            install.args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--silent", "--prefix"]);
+            install.arg(folder);
+            vec![copy(&package, folder), install]
+        })
+    })
+}
+
+/// `promtool`, of Debian's package.
+fn promtool(test: &str) -> Option<PathBuf> {
+    static PROMTOOL: Installed = OnceLock::new();
+    clients(test, &PROMTOOL, || {
+        let folder = folder_of("foreign-promtool", &project("tests/suite/other_clients.rs"), |folder| {
+            let inside = |script: &str| {
+                let mut shell = command("sh", &["-euc", script]);
+                shell.current_dir(folder);
+                shell
+            };
+            // Where there are no lists of packages yet, they are fetched first.
+            let download = "apt-get --quiet download prometheus || { apt-get --quiet update && apt-get --quiet download prometheus; }";
+            vec![inside(download), inside("dpkg-deb --extract prometheus_*.deb .")]
+        })?;
+        Ok(folder.join("usr/bin/promtool"))
+    })
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn copy(file: &Path, folder: &Path) -> Command {
+    let mut copy = Command::new("cp");
+    copy.arg(file).arg(folder);
+    copy
+}
+
+/// Fills a folder by some steps, unless that was done already with the same file of versions.
+fn folder_of(name: &str, versions: &Path, steps: impl FnOnce(&Path) -> Vec<Command>) -> Result<PathBuf, String> {
+    let wanted = fs::read_to_string(versions).map_err(|error| error.to_string())?;
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (environment, mark) = (tmp.join("foreign-clients"), tmp.join("foreign-clients/requirements.txt"));
+    let (folder, mark) = (tmp.join(name), tmp.join(name).join("versions"));
     // Another test run may be at it.
-    let lock = fs::File::create(tmp.join("foreign-clients.lock")).map_err(|error| error.to_string())?;
+    let lock = fs::File::create(tmp.join(format!("{name}.lock"))).map_err(|error| error.to_string())?;
     lock.lock().map_err(|error| error.to_string())?;
     if fs::read_to_string(&mark).is_ok_and(|have| have == wanted) {
-        return Ok(environment.join("bin"));
+        return Ok(folder);
     }
-    let mut make = Command::new("python3");
-    make.args(["-m", "venv", "--clear"]).arg(&environment);
-    let mut fill = Command::new(environment.join("bin/python"));
-    fill.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(requirements);
-    for mut step in [make, fill] {
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    for mut step in steps(&folder) {
         let output = try_output(&mut step).map_err(|error| format!("{step:?}: {error}"))?;
         if !output.status.success() {
             return Err(format!("{step:?}: {}", String::from_utf8_lossy(&output.stderr)));
@@ -59,7 +119,7 @@ fn install() -> Result<PathBuf, String> {
     }
     // Last, so that what was left half-way is made again.
     fs::write(mark, wanted).map_err(|error| error.to_string())?;
-    Ok(environment.join("bin"))
+    Ok(folder)
 }
 
 /// What a program prints, which must succeed.
@@ -213,4 +273,101 @@ fn buf_lint_finds_nothing_in_the_contract() {
     assert!(rules.contains("- STANDARD\n") && rules.contains("- COMMENTS\n"), "{rules}");
     let mut lint = Command::new(programs.join("buf"));
     assert_eq!(printed(lint.arg("lint").current_dir(project("proto"))), "");
+}
+
+const OPENED: &str = r#"{"id": "1", "source": "js", "tenant": "acme", "time": "2026-06-01T10:00:00Z",
+    "conversationOpened": {"conversation": "c1", "dimensions": {"channel": "chat"}}}"#;
+const REPLY: &str = r#"{"id": "2", "source": "js", "tenant": "acme", "time": "2026-06-01T10:00:30Z",
+    "messageCreated": {"conversation": "c1", "actor": {"kind": "ACTOR_KIND_AGENT", "id": "ada"}}}"#;
+
+/// Posts a conversation and its first reply after 30 seconds, with curl; `None` where there is none.
+fn filled_by_curl(test: &str, suite: &Suite) -> Option<()> {
+    static CURL: Installed = OnceLock::new();
+    clients(test, &CURL, || {
+        try_output(&mut command("curl", &["--version"])).map_err(|error| format!("curl: {error}"))?;
+        Ok(PathBuf::new())
+    })?;
+    let body = format!("{{\"events\": [{OPENED}, {REPLY}]}}");
+    let url = format!("{}/deskpulse.v1.IngestService/IngestEvents", suite.url());
+    let post = ["-sS", "--fail", "--json", &body, &url];
+    let sent: Value = serde_json::from_str(&printed(&mut command("curl", &post))).expect("JSON");
+    assert_eq!(sent["outcome"]["accepted"], 2, "{sent}");
+    Some(())
+}
+
+#[test]
+fn javascript_asks_and_watches_by_each_protocol_of_connect_and_by_events() {
+    const TEST: &str = "javascript_asks_and_watches_by_each_protocol_of_connect_and_by_events";
+    let Some(packages) = packages(TEST) else { return };
+    let suite = Suite::start();
+    let Some(()) = filled_by_curl(TEST, &suite) else { return };
+    printed(&mut copy(&project("tests/node/client.js"), &packages));
+    let mut node = Command::new("node");
+    node.arg(packages.join("client.js")).arg(suite.url()).arg(project("proto/src/generated/deskpulse.v1.bin"));
+    let text = printed(&mut node);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let names: Vec<&str> = lines.iter().filter_map(|line| line["name"].as_str()).collect();
+    assert_eq!(names, ["connect json", "connect proto", "grpc-web", "grpc", "EventSource"], "{text}");
+    let (events, protocols) = lines.split_last().expect("five");
+    let rows = json!([["chat", 1, 30_000]]);
+    for said in protocols {
+        assert_eq!((&said["rows"], &said["watched"]), (&rows, &json!([rows])), "{said}");
+        assert_eq!(said["batch"], json!(["answer", "error"]), "{said}");
+        assert_eq!(said["inBand"], "metrics is required: name at least one", "{said}");
+        let refused = json!({
+            "code": 3, "message": "metrics is required: name at least one",
+            "details": ["google.rpc.ErrorInfo", "google.rpc.BadRequest"],
+        });
+        assert_eq!(said["refused"], refused, "{said}");
+        // Cancelled by the client itself.
+        assert_eq!(said["ended"], 1, "{said}");
+        assert_eq!(said["refusedWatch"], "query is required: what to answer", "{said}");
+    }
+    assert_eq!((&events["id"], &events["count"]), (&json!(true), &json!("1")), "{events}");
+}
+
+#[test]
+fn curl_reads_json_csv_and_events() {
+    const TEST: &str = "curl_reads_json_csv_and_events";
+    let suite = Suite::start();
+    let Some(()) = filled_by_curl(TEST, &suite) else { return };
+    let question = "tenant=acme&metric=first_response_time:p50&group_by=channel&to=2026-09-01";
+    let url = |path: &str| format!("{}/api/v1/{path}?{question}", suite.url());
+    let rows: Value =
+        serde_json::from_str(&printed(&mut command("curl", &["-sS", "--fail", &url("query")]))).expect("JSON");
+    assert_eq!((&rows["rows"][0]["channel"], &rows["rows"][0]["p50"]), (&json!("chat"), &json!(30_000)), "{rows}");
+    let csv = printed(&mut command("curl", &["-sS", "--fail", "-H", "Accept: text/csv", &url("query")]));
+    assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with("chat,") && line.contains(",30000")), "{csv}");
+    // It ends by its own patience; what it has printed until then counts.
+    let watched = output(&mut command("curl", &["-sSN", "--max-time", "3", &url("watch")]));
+    let watched = String::from_utf8_lossy(&watched.stdout).into_owned();
+    let data = watched.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or_else(|| panic!("{watched}"));
+    let data: Value = serde_json::from_str(data).expect("JSON");
+    assert_eq!(data["answer"]["rows"][0]["values"][0]["count"], "1", "{data}");
+    assert!(watched.lines().any(|line| line.starts_with("id: ")), "{watched}");
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics() {
+    const TEST: &str = "promtool_finds_nothing_wrong_with_the_metrics";
+    let Some(promtool) = promtool(TEST) else { return };
+    let suite = Suite::start();
+    let Some(()) = filled_by_curl(TEST, &suite) else { return };
+    // A call by gRPC, which is counted.
+    run(async { suite.client().settle().await });
+    let metrics = printed(&mut command("curl", &["-sS", "--fail", &format!("{}/metrics", suite.url())]));
+    for name in [
+        "deskpulse_kpi{",
+        "deskpulse_applied_position{",
+        "deskpulse_rpc_responses_total{",
+        "deskpulse_rpc_response_seconds_bucket{",
+    ] {
+        assert!(metrics.contains(name), "no {name} in {metrics}");
+    }
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("metrics.txt");
+    fs::write(&file, &metrics).expect("written");
+    let mut check = command("sh", &["-c", "exec \"$0\" check metrics < \"$1\""]);
+    let checked = output(check.arg(promtool).arg(&file));
+    let said = [checked.stdout, checked.stderr].concat();
+    assert!(checked.status.success() && said.is_empty(), "{}\n{metrics}", String::from_utf8_lossy(&said));
 }

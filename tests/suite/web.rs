@@ -73,6 +73,8 @@ fn get(suite: &Suite, path: &str) -> Answer {
 
 const JSON: &str = "content-type: application/json\r\n";
 const QUERY: &str = "/deskpulse.v1.QueryService/QueryMetrics";
+const WATCH: &str = "/deskpulse.v1.QueryService/WatchMetrics";
+const TYPE: &str = "content-type: application/connect+json\r\n";
 
 fn post(suite: &Suite, path: &str, body: &Value) -> Answer {
     call(suite, "POST", path, JSON, &body.to_string())
@@ -313,4 +315,90 @@ fn prometheus_reads_how_the_service_does() {
         let probes = ["/livez", "/readyz"].map(|path| (get(&suite, path).status, get(&suite, path).body));
         assert_eq!(probes, [(200, "ok\n".to_owned()), (200, "ready\n".to_owned())]);
     });
+}
+
+/// Every reference to a schema.
+fn references(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            into.extend(fields.get("$ref").and_then(Value::as_str).map(ToOwned::to_owned));
+            fields.values().for_each(|value| references(value, into));
+        }
+        Value::Array(values) => values.iter().for_each(|value| references(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_contract_is_there_as_openapi_and_as_a_page() {
+    let suite = Suite::start();
+    let document = get(&suite, "/openapi.json").json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let page = get(&suite, "/docs");
+    assert_eq!(page.status, 200);
+    let paths = document["paths"].as_object().expect("paths");
+    for path in
+        [QUERY, "/deskpulse.v1.IngestService/IngestEvents", "/deskpulse.v1.QueryService/WatchMetrics", "/metrics"]
+    {
+        assert!(paths.contains_key(path), "no {path}");
+    }
+    for (path, operations) in paths {
+        let (verb, operation) = operations.as_object().and_then(|it| it.iter().next()).expect("an operation");
+        assert!(page.body.contains(&format!("{} {path}</code>", verb.to_uppercase())), "{path} is not on the page");
+        assert!(operation["summary"].as_str().is_some_and(|summary| summary.len() > 10), "{path}: {operation}");
+    }
+    let mut all = Vec::new();
+    references(&document, &mut all);
+    assert!(all.len() > 100, "{} references", all.len());
+    for reference in all {
+        let schema =
+            reference.strip_prefix("#/components/schemas/").map(|name| &document["components"]["schemas"][name]);
+        assert!(schema.is_some_and(|schema| schema["properties"].is_object()), "{reference} leads nowhere");
+    }
+
+    // Every parameter it names is known, and no other.
+    let named = document["paths"]["/api/v1/query"]["get"]["parameters"].as_array().expect("parameters");
+    let named: Vec<&str> = named.iter().filter_map(|parameter| parameter["name"].as_str()).collect();
+    let refused = get(&suite, "/api/v1/query?tenants=acme").json();
+    assert_eq!(refused["message"], format!("there is no parameter \"tenants\": {}", named.join(", ")));
+    for name in named {
+        let said = get(&suite, &format!("/api/v1/query?{name}=%22"));
+        assert!(!said.body.contains("there is no parameter"), "{name}: {}", said.body);
+    }
+}
+
+#[test]
+fn a_stream_of_connect_that_cannot_begin_ends_with_the_reason() {
+    let suite = Suite::start();
+    let enveloped = |flags: u8, body: &str| {
+        let length = u32::try_from(body.len()).expect("short").to_be_bytes();
+        String::from_utf8([&[flags][..], &length, body.as_bytes()].concat()).expect("text")
+    };
+    for (what, path, body, code) in [
+        ("no envelope", WATCH, "{}".to_owned(), "invalid_argument"),
+        ("half an envelope", WATCH, enveloped(0, "{\"a\":1}")[..8].to_owned(), "invalid_argument"),
+        ("a compressed envelope", WATCH, enveloped(1, "{}"), "invalid_argument"),
+        ("no JSON", WATCH, enveloped(0, "{"), "invalid_argument"),
+        ("no question", WATCH, enveloped(0, "{}"), "invalid_argument"),
+        ("one answer only", QUERY, enveloped(0, "{}"), "unimplemented"),
+        ("nothing there", "/deskpulse.v1.QueryService/Guess", enveloped(0, "{}"), "unimplemented"),
+    ] {
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{TYPE}content-length: {length}\r\n\r\n{body}"
+        );
+        let mut from = connect(&suite, &request);
+        let (status, head) = head(&mut from);
+        assert_eq!(status, 200, "{what}");
+        assert!(head.contains("content-type: application/connect+json"), "{what}: {head}");
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).expect("a body");
+        // One chunk, in it one envelope: flags, length and JSON.
+        let begin = bytes.iter().position(|byte| *byte == b'{').expect("JSON");
+        assert_eq!(bytes[begin - 5], 2, "{what}: it is the end");
+        let mut said = serde_json::Deserializer::from_slice(&bytes[begin..]).into_iter::<Value>();
+        let said = said.next().expect("JSON").expect("JSON");
+        assert_eq!(said["error"]["code"], code, "{what}: {said}");
+        assert_eq!(said["error"]["details"][0]["type"], "google.rpc.ErrorInfo", "{what}: {said}");
+    }
 }

@@ -1453,7 +1453,17 @@ pub struct QueryError {
     pub message: ::prost::alloc::string::String,
     /// ErrorInfo always, BadRequest for a field, RetryInfo where trying again can help.
     #[prost(message, repeated, tag = "3")]
-    pub details: ::prost::alloc::vec::Vec<::prost_types::Any>,
+    pub details: ::prost::alloc::vec::Vec<QueryErrorDetail>,
+}
+/// A detail of an error: the fields of google.protobuf.Any by the same numbers, but JSON that needs no knowledge of its type.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryErrorDetail {
+    /// The type, for example `type.googleapis.com/google.rpc.ErrorInfo`.
+    #[prost(string, tag = "1")]
+    pub type_url: ::prost::alloc::string::String,
+    /// The message of that type.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
 }
 /// Which events an answer counts.
 #[derive(Clone, PartialEq, ::prost::Message)]

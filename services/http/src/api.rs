@@ -13,6 +13,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::call::{self, call};
+use crate::openapi::PARAMETERS;
 use crate::{connect, events, header_text, text};
 
 /// How an answer is written.
@@ -164,10 +165,8 @@ fn question(request: &Parts) -> Result<(QueryMetricsRequest, Format), Status> {
             // Of a watch alone.
             "every" => {}
             unknown => {
-                let message = format!(
-                    "there is no parameter {unknown:?}: tenant, metric, filter, group_by, from, to, last, interval, zone, basis, clock, \
-                     order_by, limit, top, others, totals, fill_gaps, compare_to, format"
-                );
+                let known: Vec<&str> = PARAMETERS.iter().map(|(name, ..)| *name).collect();
+                let message = format!("there is no parameter {unknown:?}: {}", known.join(", "));
                 return Err(Fault::in_field(Reason::FieldInvalid, unknown, message).into());
             }
         }

@@ -1,14 +1,16 @@
 //! The web beside gRPC, on the same port.
 //!
 //! Every method as JSON by POST (the Connect protocol), server streams also as server-sent events, gRPC-Web, `GET /api/v1/query` and
-//! `/api/v1/watch` for spreadsheets and dashboards, `/metrics` for Prometheus. All of these make the same gRPC call in
+//! `/api/v1/watch` for spreadsheets and dashboards, `/metrics` for Prometheus, `/openapi.json` and a page of it at `/docs`. All of these make the same gRPC call in
 //! this process as any other client would, so that checks, limits and errors are the same.
 
 mod api;
 mod call;
 mod connect;
 mod events;
+mod openapi;
 mod scrape;
+mod streams;
 
 use std::sync::Arc;
 
@@ -44,11 +46,16 @@ async fn answer(request: Request<Body>, grpc: Upstream, scrape: Arc<Scrape>) -> 
             connect::refusal(&status)
         });
     }
+    if let Some(codec) = streams::codec(content_type) {
+        return streams::answer(request, codec, grpc).await;
+    }
     let is_get = request.method() == Method::GET;
     match request.uri().path() {
         "/metrics" if is_get => scrape.answer(grpc).await,
         "/livez" if is_get => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
         "/readyz" if is_get => call::ready(grpc).await,
+        "/openapi.json" if is_get => text(StatusCode::OK, "application/json", openapi::DOCUMENT.as_str()),
+        "/docs" if is_get => text(StatusCode::OK, "text/html; charset=utf-8", openapi::PAGE.as_str()),
         "/api/v1/query" if is_get => api::query(&request.into_parts().0, grpc).await,
         "/api/v1/watch" if is_get => api::watch(&request.into_parts().0, grpc).await,
         _ => connect::answer(request, grpc).await,
