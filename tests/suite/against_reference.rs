@@ -4,7 +4,11 @@
 
 use deskpulse_proto::v1::config_change::Change;
 use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
-use deskpulse_proto::v1::{ConfigChange, Event, SetCalendarRequest, SetSlaPolicyRequest, SetTenantRequest};
+use deskpulse_proto::v1::query_outcome::Outcome;
+use deskpulse_proto::v1::{
+    BatchQueryMetricsRequest, ConfigChange, Event, MetricRow, QueryMetricsRequest, SetCalendarRequest,
+    SetSlaPolicyRequest, SetTenantRequest,
+};
 use jiff::Timestamp;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -86,6 +90,9 @@ async fn play(
         return (0, None);
     }
     for number in 0..scenario.questions.len() {
+        if let Some(difference) = in_full(&client, &scenario, number).await {
+            return (number, Some(format!("seed {seed}, question {number} in full: {difference}")));
+        }
         if let Some(difference) = difference(&client, &scenario, number).await {
             let least = least(&client, &mut config, &scenario, number, seed).await;
             return (number, Some(format!("seed {seed}, question {number}: {difference}\n{least}")));
@@ -117,6 +124,92 @@ pub(crate) async fn difference(client: &Client, scenario: &Scenario, question: u
         Ok(rows) => compare(request, &model.answer(request), &rows).err(),
         Err(status) => Some(format!("{status:?}")),
     }
+}
+
+/// In what the answer differs from the reference model's when the question is asked in full: in a batch with totals and an earlier period
+/// beside it, and page by page.
+async fn in_full(client: &Client, scenario: &Scenario, question: usize) -> Option<String> {
+    let model = Model::new(&scenario.events, &scenario.config, Timestamp::now().as_millisecond());
+    let request = &scenario.questions[question];
+    let has_time_parts = request.group_by.iter().any(|name| matches!(name.as_str(), "weekday" | "hour"));
+    let groups = QueryMetricsRequest { interval: String::new(), ..request.clone() };
+    let everything = QueryMetricsRequest { group_by: Vec::new(), ..groups.clone() };
+    let with_totals = QueryMetricsRequest { totals: true, ..request.clone() };
+    // The period just before, where all of it is one interval.
+    let earlier = request.start_time.zip(request.end_time).filter(|_| request.interval.is_empty() && !has_time_parts);
+    let earlier = earlier.map(|(start, end)| QueryMetricsRequest {
+        start_time: Some(before(start, end)),
+        end_time: Some(start),
+        ..request.clone()
+    });
+    let compared = QueryMetricsRequest { compare_to: "previous".to_owned(), ..request.clone() };
+    let mut queries = vec![with_totals];
+    queries.extend(earlier.is_some().then_some(compared));
+    let batch = client.query.clone().batch_query_metrics(BatchQueryMetricsRequest { queries }).await;
+    let mut outcomes = match batch {
+        Ok(batch) => batch.into_inner().outcomes.into_iter(),
+        Err(status) => return Some(format!("{status:?}")),
+    };
+    let mut next = || match outcomes.next().and_then(|outcome| outcome.outcome) {
+        Some(Outcome::Answer(answer)) => Ok(answer),
+        other => Err(format!("{other:?}")),
+    };
+    let found = (|| {
+        let answer = next()?;
+        compare(request, &model.answer(request), &answer.rows).map_err(|what| format!("rows: {what}"))?;
+        let total = answer.total.clone().ok_or("no total")?;
+        if total.group.iter().any(|value| value.value.is_some()) {
+            return Err(format!("the total of everything has a group: {:?}", total.group));
+        }
+        let total = MetricRow { group: Vec::new(), ..total };
+        compare(&everything, &model.answer(&everything), &[total]).map_err(|what| format!("total: {what}"))?;
+        if !request.interval.is_empty() && !request.group_by.is_empty() {
+            compare(&groups, &model.answer(&groups), &answer.group_totals)
+                .map_err(|what| format!("group totals: {what}"))?;
+        }
+        if let Some(earlier) = &earlier {
+            let rows = next()?.rows;
+            compare(request, &model.answer(request), &rows).map_err(|what| format!("compared: {what}"))?;
+            let then = rows.into_iter().filter_map(|mut row| {
+                let earlier = row.earlier.take()?;
+                Some(MetricRow { interval_start: earlier.interval_start, values: earlier.values, ..row })
+            });
+            let then: Vec<MetricRow> = then.collect();
+            compare(earlier, &model.answer(earlier), &then).map_err(|what| format!("earlier: {what}"))?;
+        }
+        Ok::<_, String>(answer.rows)
+    })();
+    let rows = match found {
+        Ok(rows) => rows,
+        Err(what) => return Some(what),
+    };
+    let mut pages = Vec::new();
+    let mut page =
+        QueryMetricsRequest { page_size: 1 + i32::try_from(question % 4).expect("small"), ..request.clone() };
+    loop {
+        match client.query.clone().query_metrics(page.clone()).await {
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                pages.extend(answer.rows);
+                page.page_token = answer.next_page_token;
+            }
+            Err(status) => return Some(format!("{status:?}")),
+        }
+        if page.page_token.is_empty() {
+            break;
+        }
+    }
+    // What was running at the time of an answer may have gone on until the next one.
+    let said = |rows: &[MetricRow]| rows.iter().map(|row| row.group.clone()).collect::<Vec<_>>();
+    (said(&pages) != said(&rows)).then(|| format!("{} rows in pages, {} in one piece", pages.len(), rows.len()))
+}
+
+/// The start of a period as long as this one, and just before.
+fn before(start: prost_types::Timestamp, end: prost_types::Timestamp) -> prost_types::Timestamp {
+    let ms = |at: prost_types::Timestamp| at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000;
+    let before_ms = 2 * ms(start) - ms(end);
+    let nanos = i32::try_from(before_ms.rem_euclid(1_000) * 1_000_000).expect("below a second");
+    prost_types::Timestamp { seconds: before_ms.div_euclid(1_000), nanos }
 }
 
 /// The fewest events, in the order they are sent, with which the answer still differs.

@@ -33,7 +33,8 @@ struct Row {
 /// A group's value, in the order rows are sorted: what is not set comes first, times by number, the rest by alphabet.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Time(u8),
+    /// `None` in totals.
+    Time(Option<u8>),
     Text(Option<Arc<str>>),
 }
 
@@ -238,7 +239,7 @@ fn row_key(question: &Question, sheet: &Sheet, group: &Group, bucket: u32) -> Ve
     let mut parts = sheet.buckets.get(bucket as usize).map(|bucket| bucket.parts.iter().copied());
     let key = |grouping: &GroupBy| match grouping {
         GroupBy::Dimension(_) => Key::Text(values.next().flatten()),
-        GroupBy::Time(_) => Key::Time(parts.as_mut().and_then(Iterator::next).unwrap_or_default()),
+        GroupBy::Time(_) => Key::Time(parts.as_mut().and_then(Iterator::next)),
     };
     question.group_by.iter().map(key).collect()
 }
@@ -280,7 +281,7 @@ fn encode(question: &Question, row: Row, buckets: &[Bucket], earlier_buckets: &[
             .key
             .into_iter()
             .map(|key| match key {
-                Key::Time(number) => GroupValue { value: Some(number.to_string()) },
+                Key::Time(number) => GroupValue { value: number.map(|number| number.to_string()) },
                 Key::Text(value) => GroupValue { value: value.as_deref().map(str::to_owned) },
             })
             .collect(),
