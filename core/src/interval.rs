@@ -287,6 +287,58 @@ pub fn cut(
     if start >= end {
         return Err(CutError::Empty);
     }
+    let step = if parts.is_empty() { interval } else { Some(finest(interval)) };
+    if let Some(Interval::Minutes(minutes)) = step
+        && ((end.millis() - start.millis()) / (minutes * 60_000)).unsigned_abs() > MAX_ROWS as u64
+    {
+        // No interval is longer.
+        return Err(CutError::TooManyIntervals);
+    }
+    match interval {
+        Some(Interval::Minutes(minutes)) if parts.is_empty() => cut_minutes(start, end, minutes, zone),
+        _ => cut_step_by_step(start, end, interval, parts, zone),
+    }
+}
+
+/// Intervals of minutes: the calendar is asked once a day.
+fn cut_minutes(
+    start: Timestamp,
+    end: Timestamp,
+    minutes: i64,
+    zone: &TimeZone,
+) -> Result<(Cut, Vec<Bucket>), CutError> {
+    let (step_ms, end_ms) = (minutes * 60_000, end.millis());
+    let (mut bounds, mut buckets) = (vec![start.millis()], Vec::<Bucket>::new());
+    let mut at_ms = start.millis();
+    while at_ms < end_ms {
+        let here = local(Timestamp::clamped(at_ms), zone)?;
+        let midnight_ms = here.start_of_day().map_or(at_ms, |midnight| midnight.timestamp().as_millisecond());
+        // At the calendar's end there is no next day.
+        let day_ends_ms = following(Interval::Day, &here, end_ms)?;
+        while at_ms < day_ends_ms {
+            if bounds.len() > MAX_ROWS {
+                return Err(CutError::TooManyIntervals);
+            }
+            let next_ms = midnight_ms + ((at_ms - midnight_ms) / step_ms + 1) * step_ms;
+            let next_ms = next_ms.min(day_ends_ms);
+            buckets.push(Bucket { start_ms: at_ms, end_ms: next_ms, parts: Vec::new() });
+            bounds.push(next_ms);
+            at_ms = next_ms;
+        }
+    }
+    let numbers = (0..).take(buckets.len()).collect();
+    let cut = Cut::new(bounds, numbers).map_err(|_| CutError::Empty)?;
+    Ok((cut, buckets))
+}
+
+/// Any intervals and time parts: the calendar is asked at each step.
+fn cut_step_by_step(
+    start: Timestamp,
+    end: Timestamp,
+    interval: Option<Interval>,
+    parts: &[TimePart],
+    zone: &TimeZone,
+) -> Result<(Cut, Vec<Bucket>), CutError> {
     let local = |at: Timestamp| local(at, zone);
     let end_ms = end.millis();
     let step = if parts.is_empty() { interval } else { Some(finest(interval)) };
@@ -353,6 +405,21 @@ mod tests {
     fn at(text: &str) -> Timestamp {
         let instant: jiff::Timestamp = text.parse().expect("a valid instant");
         Timestamp::clamped(instant.as_millisecond())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn minutes_are_cut_a_day_at_a_time_as_step_by_step(
+            start_s in -3_000_000_000i64..4_000_000_000, length_ms in 1i64..400_000_000, which in 0usize..5, zone in 0usize..6
+        ) {
+            let zones = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Scoresbysund"];
+            let zone = TimeZone::get(zones[zone]).expect("a zone");
+            let start = Timestamp::clamped(start_s * 1_000 + length_ms % 1_000);
+            let end = Timestamp::clamped(start.millis() + length_ms);
+            let minutes = [1, 5, 15, 30, 60][which];
+            let interval = Some(Interval::Minutes(minutes));
+            proptest::prop_assert_eq!(cut(start, end, interval, &[], &zone), cut_step_by_step(start, end, interval, &[], &zone));
+        }
     }
 
     fn bounds(start: &str, end: &str, interval: &str, zone: &str) -> Vec<String> {
