@@ -699,6 +699,9 @@ impl Reader {
     }
 }
 
+/// What looking for a measure in a day counts as, in bytes.
+const A_LOOK: usize = 64;
+
 /// What a question may still read, over all its views and threads; it can be called off.
 #[derive(Debug)]
 pub struct Effort {
@@ -809,6 +812,10 @@ impl View {
         if let Some(id) = self.grid.subjects.get(&number.0) {
             return Ok(Some(id.clone()));
         }
+        if !self.effort.reads_put_away {
+            self.effort.left.store(0, Ordering::Relaxed);
+            return Ok(None);
+        }
         crate::state::id_in(&*self.grid.archive, self.grid.partition, number)
     }
 
@@ -867,7 +874,7 @@ impl View {
         let number = key.number();
         let first = days.partition_point(|day| day.begin_ms() + DAY_MS <= range.from_inclusive);
         for day in days[first..].iter().take_while(|day| day.begin_ms() < range.to_exclusive) {
-            if !self.effort.take(day.extent(number).bytes) {
+            if !self.effort.take(A_LOOK + day.extent(number).bytes) {
                 return Ok(());
             }
             let column = self.column(tenant, day, number)?;
@@ -903,6 +910,9 @@ impl View {
         let (number, epoch) = (key.number(), self.visible.epoch);
         let first = days.partition_point(|day| day.begin_ms() + DAY_MS <= from_inclusive);
         for day in days[first..].iter().take_while(|day| day.begin_ms() < to_exclusive) {
+            if !self.effort.take(A_LOOK) {
+                return Ok(());
+            }
             let (begin_ms, end_ms) = (day.begin_ms(), day.begin_ms() + DAY_MS);
             let before = bounds.partition_point(|bound| *bound <= begin_ms);
             let within = bounds[before..].partition_point(|bound| *bound < end_ms);
@@ -911,8 +921,11 @@ impl View {
             // What came up to the view's epoch had set the day's before that was published.
             let newest = Some(day.last_epoch.load(Ordering::Relaxed)).filter(|newest| *newest <= epoch);
             let extents = Extents { newest, extent: &|| day.extent(number) };
-            let advice =
-                if is_quartered { day.cells.advise(number, lens.as_ref(), &extents, epoch) } else { Advice::Facts };
+            let advice = if is_quartered {
+                day.cells.advise(number, lens.as_ref(), &extents, (epoch, cutting.is_empty()))
+            } else {
+                Advice::Facts
+            };
             if let Advice::Cells(cells) = &advice
                 && cells.each(cutting.is_empty(), range, |bytes| self.effort.take(bytes), &mut see)
             {

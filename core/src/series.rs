@@ -246,8 +246,8 @@ pub struct Names {
 pub(crate) struct FirstMet(DashMap<Box<[u32]>, SeriesId, RandomState>);
 
 /// The most lists of dimensions that are looked at in common, and the most values of each.
-const LISTS: usize = 256;
-const VALUES: usize = 1 << 17;
+const LISTS: usize = 64;
+const VALUES: usize = 1 << 14;
 
 impl FirstMet {
     /// Who stands for a series with these values; itself where there are too many.

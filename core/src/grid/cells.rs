@@ -176,7 +176,7 @@ impl Values {
         values.sort_unstable();
         let day = Sums::of(&values, worth.days, self.day_ms, DAY_MS);
         let bytes: usize = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
-        let bytes = bytes + list.as_deref().map_or(0, size_of_val::<[Value]>);
+        let bytes = bytes + list.as_deref().map_or(0, size_of_val::<[Value]>) + size_of::<Cells>() + size_of::<Left>();
         if (quarters.is_none() && day.is_none()) || !room.take(bytes) {
             return None;
         }
@@ -262,6 +262,11 @@ pub(super) struct Cells {
 }
 
 impl Cells {
+    /// Whether [`Self::each`] has anything to show.
+    fn serves(&self, whole_day: bool) -> bool {
+        self.quarters.is_some() || if whole_day { self.day.is_some() } else { self.list.is_some() }
+    }
+
     /// Calls `see` with the cells of the quarter hours in a range, or with that of the day where it is asked for as a whole, or with values
     /// under the begin of their quarter hour; false where there are none of these. `take` says whether so many bytes are to be read.
     pub(super) fn each(
@@ -384,8 +389,14 @@ impl Shelf {
         Self(ArcSwap::from_pointee(Vec::new()))
     }
 
-    /// For a reader at an epoch.
-    pub(super) fn advise(&self, key: usize, lens: Option<&Lens>, extents: &Extents, epoch: u64) -> Advice {
+    /// For a reader at an epoch, who asks for the day as a whole or for quarter hours of it.
+    pub(super) fn advise(
+        &self,
+        key: usize,
+        lens: Option<&Lens>,
+        extents: &Extents,
+        (epoch, whole_day): (u64, bool),
+    ) -> Advice {
         let lens = lens.map(|lens| lens.dimensions);
         let known = self.0.load();
         let left =
@@ -395,6 +406,7 @@ impl Shelf {
         for left in [left(None), left(lens)].into_iter().flatten().filter(|left| same_as_before(left)) {
             if let Found::Dense(cells) = &left.found
                 && cells.epoch <= epoch
+                && cells.serves(whole_day)
             {
                 return Advice::Cells(Arc::clone(cells));
             }
@@ -412,7 +424,7 @@ impl Shelf {
         };
         // Cells of every series will do for everybody.
         let found = match found(None) {
-            Some(dense @ Found::Dense(_)) => Some(dense),
+            Some(dense @ Found::Dense(cells)) if cells.serves(whole_day) => Some(dense),
             _ => found(lens),
         };
         match found {
@@ -442,9 +454,10 @@ impl Shelf {
         if !self.0.load().iter().any(is_sparse) {
             let worth = Worth { least, quarter_hours: DENSE, days: DENSE, keeps_values: false };
             let made = values.made(worth, epoch, room).map_or(Found::Sparse, Found::Dense);
-            let is_dense = matches!(made, Found::Dense(_));
+            // Those of days alone do not serve everybody.
+            let serves_all = matches!(&made, Found::Dense(cells) if cells.serves(false));
             self.leave(key, None, extent, made);
-            if is_dense {
+            if serves_all {
                 return;
             }
         }

@@ -1391,7 +1391,8 @@ pub struct QueryMetricsResponse {
 /// Several questions.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchQueryMetricsRequest {
-    /// The questions, 1 to 100.
+    /// The questions, 1 to 100. Together they may have 100,000 rows and as many intervals, and take half a minute; those beyond that are answered with
+    /// RESOURCE_EXHAUSTED or UNAVAILABLE.
     #[prost(message, repeated, tag = "1")]
     pub queries: ::prost::alloc::vec::Vec<QueryMetricsRequest>,
 }

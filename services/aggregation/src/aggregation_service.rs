@@ -11,8 +11,8 @@ use deskpulse_core::grid::{Effort, View};
 use deskpulse_core::interval::Cut;
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::snapshot::{
-    Collected, Collection, Gathered, Group, List, Listed, Listing, MAX_READ, NotCollected, Only, Part, Partial, Place,
-    Plan, Reduction, Rows, collect_all, list, merge,
+    Collected, Collection, Gathered, Group, List, Listed, Listing, MAX_READ, MAX_ROWS, NotCollected, Only, Part,
+    Partial, Place, Plan, Reduction, Rows, collect_all, list, merge,
 };
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
@@ -27,7 +27,7 @@ use deskpulse_proto::v1::{
 };
 use prost::encoding::encode_varint;
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
@@ -146,12 +146,21 @@ impl AggregationApi {
     ) -> Result<Collected<PartitionPosition, Status>, Status> {
         let (number, moment) = self.moment(moment).await?;
         let mut rows = Vec::with_capacity(collections.len());
-        let mut is_to_be_pinned = false;
+        let (mut is_to_be_pinned, mut left) = (false, TOGETHER);
+        let deadline = Instant::now() + COLLECT_PATIENCE;
         for Collection { tenant, plans, pin_from_rows } in collections {
-            let collected = self.collect_all(&moment, &tenant, plans).await;
+            let collected = match timeout_at(deadline, self.collect_all(&moment, &tenant, plans)).await {
+                _ if left == 0 => Err(too_many_together()),
+                Ok(collected) => collected,
+                Err(_) => Err(not_in_time()),
+            };
+            let count: usize = collected.iter().flatten().map(Rows::len).sum();
+            left = left.saturating_sub(count);
             let most = collected.iter().flatten().map(Rows::len).max().unwrap_or(0);
             is_to_be_pinned |= collected.is_ok() && pin_from_rows.is_some_and(|least| most >= least as usize);
             rows.push(collected.map_err(Status::from));
+            // Others share this thread.
+            yield_now().await;
         }
         let number = match number {
             0 if is_to_be_pinned => self.pinned.pin(Arc::clone(&moment)),
@@ -258,7 +267,7 @@ impl AggregationApi {
 
 /// From how many rows on they are merged where nobody else waits.
 const MANY_ROWS: usize = 500;
-/// What a question of one tenant may read where others wait for the thread, in bytes: it takes a tenth of a millisecond at most.
+/// What a question of one tenant may read where others wait for the thread, in bytes: mostly a tenth of a millisecond's work.
 const LITTLE: u64 = 16 << 10;
 
 /// What every plan comes to, where that can be said without reading much or from a disk.
@@ -268,7 +277,8 @@ fn little(
     tenants: &[Symbol],
     plans: &[Plan],
 ) -> Option<Result<Vec<Rows>, NotCollected>> {
-    if tenants.len() > 1 {
+    // Levels cost something for each interval, too.
+    if tenants.len() > 1 || plans.iter().any(|plan| plan.cut.buckets().len() > MANY_ROWS) {
         return None;
     }
     let effort = Arc::new(Effort::in_memory(LITTLE));
@@ -310,6 +320,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const LISTED: usize = 1_000;
 /// The most collections of a request.
 const COLLECTIONS: usize = 100;
+/// The most rows of all collections of a request but the last one.
+const TOGETHER: usize = 10 * MAX_ROWS;
+/// How long all collections of a request may take: callers wait a little longer.
+const COLLECT_PATIENCE: Duration = Duration::from_secs(28);
 /// The most plans of a collection.
 const PLANS: usize = 16;
 
@@ -328,6 +342,17 @@ impl Drop for CalledOff {
     fn drop(&mut self) {
         self.0.call_off();
     }
+}
+
+fn too_many_together() -> Fault {
+    let message = format!("the questions before this one have {TOGETHER} rows and more to work out: ask fewer at once");
+    Fault::new(Reason::TooManyRows, message)
+}
+
+fn not_in_time() -> Fault {
+    let message =
+        format!("the question, or those before it, took longer than {} s: ask for less", COLLECT_PATIENCE.as_secs());
+    Fault::new(Reason::AggregationBehind, message)
 }
 
 fn other_log() -> Fault {

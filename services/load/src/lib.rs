@@ -27,6 +27,7 @@ pub mod workload;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
@@ -192,15 +193,15 @@ async fn make(args: &LoadArgs) -> Result<Report, LoadError> {
         Err(_) => encoding.await?.map(|()| None)?,
     };
 
-    let (end, over) = watch::channel(false);
+    let (begun, (end, over)) = (Arc::new(OnceLock::new()), watch::channel(false));
     let questions = args.query_target.as_ref().unwrap_or(&args.target);
     let watchers = match args.watchers {
-        Some(count) => Some(watchers::open(questions, count, &over).await?),
+        Some(count) => Some(watchers::open(questions, count, &begun, &over).await?),
         None => None,
     };
     let client_before = usage::own();
     let server_before = args.server_pid.map(usage::of).transpose()?;
-    let start = Instant::now();
+    let start = *begun.get_or_init(Instant::now);
     let ticks = args.queries.map(|rate| batches::ticks(rate, start));
     let queries = ticks.map(|ticks| tokio::spawn(questions::ask(asking.clone(), ticks, over.clone())));
     let freshness = probing.map(|channel| tokio::spawn(freshness::probe(channel, asking.clone(), over)));

@@ -1,5 +1,6 @@
 //! Listeners to answers while events are sent.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use deskpulse_proto::v1::query_service_client::QueryServiceClient;
@@ -54,7 +55,12 @@ struct Heard {
 }
 
 /// Opens so many streams, a hundred on each connection, and waits for the first answer to each.
-pub(crate) async fn open(target: &str, count: u32, over: &watch::Receiver<bool>) -> Result<Watchers, LoadError> {
+pub(crate) async fn open(
+    target: &str,
+    count: u32,
+    begun: &Arc<OnceLock<Instant>>,
+    over: &watch::Receiver<bool>,
+) -> Result<Watchers, LoadError> {
     let between_answers = Latencies::new().summary();
     let mut report = WatchersReport { watchers: 0, updates: 0, errors: 0, first_error: None, between_answers };
     let mut listening = JoinSet::new();
@@ -69,7 +75,7 @@ pub(crate) async fn open(target: &str, count: u32, over: &watch::Receiver<bool>)
             match opened.await {
                 Ok(Some(answers)) => {
                     report.watchers += 1;
-                    listening.spawn(listen(answers, over.clone()));
+                    listening.spawn(listen(answers, Arc::clone(begun), over.clone()));
                 }
                 Ok(None) => report.errors += 1,
                 Err(status) => {
@@ -101,15 +107,22 @@ impl Watchers {
     }
 }
 
-async fn listen<T>(mut answers: tonic::Streaming<T>, mut over: watch::Receiver<bool>) -> Heard {
+async fn listen<T>(
+    mut answers: tonic::Streaming<T>,
+    begun: Arc<OnceLock<Instant>>,
+    mut over: watch::Receiver<bool>,
+) -> Heard {
     let mut heard = Heard { updates: 0, between: Latencies::new(), error: None };
     let mut last = Instant::now();
     loop {
         tokio::select! {
             answer = answers.message() => match answer {
                 Ok(Some(_)) => {
-                    heard.updates += 1;
-                    heard.between.record(last.elapsed());
+                    // Nothing changes, and nothing counts, before events are sent.
+                    if let Some(begun) = begun.get() {
+                        heard.updates += 1;
+                        heard.between.record(last.max(*begun).elapsed());
+                    }
                     last = Instant::now();
                 }
                 Ok(None) => {

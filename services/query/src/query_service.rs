@@ -1,12 +1,13 @@
 //! `QueryService`.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use deskpulse_core::interval::TimePart;
 use deskpulse_core::kpi::{Basis, CATALOGUE};
-use deskpulse_core::snapshot::{Collected, Collection, Only, Rows};
+use deskpulse_core::snapshot::{Collected, Collection, MAX_ROWS, Only, Rows};
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{self, Fault, Reason};
@@ -99,7 +100,7 @@ impl Asker {
 
     /// Answers a question.
     pub(crate) async fn answer(&self, request: QueryMetricsRequest) -> Result<QueryMetricsResponse, Status> {
-        let question = self.question(request).await?;
+        let question = self.question(request, now(), &mut HashMap::new()).await?;
         self.of_one_moment(vec![question]).await.pop().expect("there is one for each question")
     }
 
@@ -110,8 +111,13 @@ impl Asker {
     ) -> Vec<Result<QueryMetricsResponse, Status>> {
         let mut outcomes: Vec<_> = requests.iter().map(|_| None).collect();
         let (mut places, mut together) = (Vec::new(), Vec::new());
+        let (now, mut zones, mut intervals) = (now(), HashMap::new(), 0);
         for (place, request) in requests.into_iter().enumerate() {
-            match self.question(request).await {
+            let question = self.question(request, now, &mut zones).await.and_then(|question| {
+                intervals += question.intervals();
+                if intervals <= MAX_ROWS { Ok(question) } else { Err(too_much_together("intervals").into()) }
+            });
+            match question {
                 Ok(question) if question.page.after.is_none() => {
                     places.push(place);
                     together.push(question);
@@ -143,10 +149,15 @@ impl Asker {
     }
 
     /// Checks a question.
-    async fn question(&self, mut request: QueryMetricsRequest) -> Result<Question, Status> {
+    async fn question(
+        &self,
+        mut request: QueryMetricsRequest,
+        now: Timestamp,
+        zones: &mut HashMap<String, String>,
+    ) -> Result<Question, Status> {
         let page = Page::parse(&request)?;
-        request.time_zone = self.time_zone(&request, &page).await?;
-        let now = page.after.as_ref().map_or_else(now, |after| after.now);
+        request.time_zone = self.time_zone(&request, &page, zones).await?;
+        let now = page.after.as_ref().map_or(now, |after| after.now);
         Ok(Question::parse(request, page, now)?)
     }
 
@@ -186,13 +197,18 @@ impl Asker {
             Some(Err(status)) => return failed(status),
             None => return only.into_iter().filter_map(Result::err).map(Err).collect(),
         };
-        let many = rows.iter().flatten().flatten().map(Rows::len).sum::<usize>() > MANY_ROWS;
+        let filled: usize = questions.iter().filter(|question| question.fill_gaps).map(Question::intervals).sum();
+        let many = filled + rows.iter().flatten().flatten().map(Rows::len).sum::<usize>() > MANY_ROWS;
         let mut rows = rows.into_iter();
         let answers = move || {
+            let mut returned = 0;
             let answers = questions.iter().zip(only).map(|(question, only)| {
                 only?;
                 let rows = rows.next().expect("what can be asked was collected")?;
-                Ok(answer(question, rows, &moment)?)
+                let is_first = returned == 0;
+                let answer = answer(question, rows, &moment)?;
+                returned += answer.rows.len() + answer.group_totals.len();
+                if is_first || returned <= MAX_ROWS { Ok(answer) } else { Err(too_much_together("rows").into()) }
             });
             answers.collect()
         };
@@ -219,8 +235,13 @@ impl Asker {
         Ok((Moment { number: moment, positions, asked_at }, rows))
     }
 
-    /// The time zone a question means: that of its first page, its own, else the tenant's.
-    async fn time_zone(&self, request: &QueryMetricsRequest, page: &Page) -> Result<String, Status> {
+    /// The time zone a question means: that of its first page, its own, else the tenant's, which may be known already.
+    async fn time_zone(
+        &self,
+        request: &QueryMetricsRequest,
+        page: &Page,
+        zones: &mut HashMap<String, String>,
+    ) -> Result<String, Status> {
         if let Some(after) = &page.after {
             return Ok(after.time_zone.clone());
         }
@@ -230,9 +251,14 @@ impl Asker {
         if !request.time_zone.is_empty() || !cuts_time || request.tenant == ALL_TENANTS {
             return Ok(request.time_zone.clone());
         }
+        if let Some(known) = zones.get(&request.tenant) {
+            return Ok(known.clone());
+        }
         let read = ReadConfigRequest { tenant: request.tenant.clone() };
         let config = from_aggregation(self.aggregation.clone().read_config(read)).await?;
-        Ok(config.settings.map(|settings| settings.time_zone).unwrap_or_default())
+        let zone = config.settings.map(|settings| settings.time_zone).unwrap_or_default();
+        zones.insert(request.tenant.clone(), zone.clone());
+        Ok(zone)
     }
 }
 
@@ -332,6 +358,13 @@ impl QueryService for QueryApi {
     ) -> Result<Response<Self::WatchAlertsStream>, Status> {
         Ok(Response::new(alerts::watch(&self.asker, &self.drain, request.into_inner()).await?))
     }
+}
+
+/// Why a question of a batch is not answered, though it might be alone.
+fn too_much_together(what: &str) -> Fault {
+    let message =
+        format!("the questions of this batch up to this one have more than {MAX_ROWS} {what}: ask fewer at once");
+    Fault::new(Reason::TooManyRows, message)
 }
 
 /// What aggregation answers.

@@ -177,8 +177,16 @@ impl Question {
 
     /// From how many rows on the moment is needed again.
     pub(crate) fn pin_from_rows(&self) -> Option<u32> {
-        let more_rows = self.page.size.map(|size| u32::try_from(size + 1).unwrap_or(u32::MAX));
+        // An answer may have more rows than were collected.
+        let grows = self.fill_gaps || self.earlier.is_some();
+        let more_rows = self.page.size.map(|size| if grows { 0 } else { u32::try_from(size + 1).unwrap_or(u32::MAX) });
         if self.page.after.is_some() { Some(0) } else { more_rows }
+    }
+
+    /// How many intervals its tables have.
+    pub(crate) fn intervals(&self) -> usize {
+        let sheets = self.sheets.iter().chain(self.earlier.iter().flat_map(Sheets::iter));
+        sheets.map(|sheet| sheet.cut.buckets().len()).sum()
     }
 
     /// What aggregation has to collect for all sheets, of certain groups only where these are given.

@@ -200,3 +200,85 @@ fn a_stream_answers_every_batch_under_its_number() {
         assert_refused(&status, Code::Unavailable, "DRAINING", "", "a stream when the service goes down");
     });
 }
+
+#[test]
+fn a_batch_of_too_many_rows_answers_the_first_of_them() {
+    let (suite, made) = fortnight(27);
+    run(async {
+        let client = filled(&suite, &made).await;
+        // A level has a row for every minute: 60,480 of them, of which one is returned.
+        let minutes = QueryMetricsRequest {
+            interval: "1m".to_owned(),
+            end_time: Some(timestamp("2026-07-13T00:00:00Z")),
+            limit: 1,
+            group_by: Vec::new(),
+            ..week(&["backlog"])
+        };
+        let small = QueryMetricsRequest { interval: String::new(), ..week(&["conversations_opened"]) };
+        let alone = whole(&client, &minutes).await;
+        assert_eq!((alone.total_rows, alone.rows.len()), (60_480, 1));
+        let outcomes = batch(&client, vec![small.clone(), minutes.clone(), minutes, small]).await.expect("answered");
+        let [first, second, third, fourth]: [QueryOutcome; 4] = outcomes.try_into().expect("four");
+        assert!(answer(first).is_ok());
+        assert_eq!(answer(second).expect("answered").rows, alone.rows);
+        for (what, refused) in [("the second of many rows", third), ("what comes after it", fourth)] {
+            let status = answer(refused).expect_err(what);
+            assert_refused(&status, Code::ResourceExhausted, "TOO_MANY_ROWS", "", what);
+        }
+    });
+}
+
+#[test]
+fn questions_of_a_batch_up_to_now_mean_the_same_now() {
+    let (suite, made) = fortnight(28);
+    run(async {
+        let client = filled(&suite, &made).await;
+        let open = QueryMetricsRequest { end_time: None, time_zone: String::new(), ..week(&["conversations_opened"]) };
+        // The second and third have to look their tenants' time zones up.
+        let card = QueryMetricsRequest { interval: String::new(), group_by: Vec::new(), ..open.clone() };
+        let other = QueryMetricsRequest { tenant: "other".to_owned(), ..open.clone() };
+        let outcomes = batch(&client, vec![card.clone(), open, other, card]).await.expect("answered");
+        let answers: Vec<_> = outcomes.into_iter().map(|outcome| answer(outcome).expect("answered")).collect();
+        let nows: Vec<_> =
+            answers.iter().map(|answer| answer.freshness.as_ref().expect("always").answer_time).collect();
+        assert!(nows[0].is_some() && nows.iter().all(|now| *now == nows[0]), "{nows:?}");
+        let end = |answer: &QueryMetricsResponse| {
+            answer.rows.iter().map(|row| row.interval_end).max_by_key(|end| end.map(|end| (end.seconds, end.nanos)))
+        };
+        assert_eq!(end(&answers[0]), end(&answers[3]));
+    });
+}
+
+#[test]
+fn pages_with_gaps_filled_or_beside_an_earlier_period_are_of_one_moment() {
+    let (suite, made) = fortnight(29);
+    run(async {
+        let client = filled(&suite, &made).await;
+        // Few rows are collected, more are answered.
+        let filter = "team = \"fawn\"".to_owned();
+        let gaps = QueryMetricsRequest {
+            fill_gaps: true,
+            interval: "1h".to_owned(),
+            filter,
+            ..week(&["conversations_opened"])
+        };
+        let compared = QueryMetricsRequest { compare_to: "1w".to_owned(), ..week(&["conversations_opened"]) };
+        for (number, question) in [gaps, compared].into_iter().enumerate() {
+            let all = whole(&client, &question).await.rows;
+            let mut page = QueryMetricsRequest { page_size: 40, ..question };
+            let mut pages = Vec::new();
+            loop {
+                let answer = whole(&client, &page).await;
+                pages.extend(answer.rows);
+                let more = conversations(&mut Random(30), 300);
+                client.send(events(&more, &format!("more{number}-{}-", pages.len()))).await;
+                if answer.next_page_token.is_empty() {
+                    break;
+                }
+                page.page_token = answer.next_page_token;
+            }
+            assert!(pages.len() > 40 || number == 1, "{} rows are one page", pages.len());
+            assert_eq!(pages, all);
+        }
+    });
+}
