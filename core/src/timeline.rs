@@ -41,12 +41,12 @@ pub enum Added {
 #[derive(Debug, Clone, Copy)]
 struct Order<'a> {
     source: Symbol,
-    id: &'a str,
+    id: &'a [u8],
     sequence: Option<u64>,
 }
 
 fn order(event: &Event) -> Order<'_> {
-    Order { source: event.id.source, id: &event.id.id, sequence: event.sequence }
+    Order { source: event.id.source, id: event.id.id.as_bytes(), sequence: event.sequence }
 }
 
 /// Events, each after its length.
@@ -54,7 +54,7 @@ fn order(event: &Event) -> Order<'_> {
 struct Packed(Vec<u8>);
 
 /// An event as it is written: first, so that they can be read alone, its time in eight bytes and its id after its length in two; then
-/// the rest.
+/// the rest, which begins with what [`order_of`] reads.
 #[derive(Serialize, Deserialize)]
 struct Rest<'a> {
     source: Symbol,
@@ -142,6 +142,13 @@ fn read(bytes: &[u8]) -> Result<Event, Unreadable> {
         attributes: attributes.into_owned().into(),
         payload: payload.into_owned(),
     })
+}
+
+/// What tells an event as it is written apart from others of its instant; its payload is not read.
+fn order_of(bytes: &[u8]) -> Result<Order<'_>, Unreadable> {
+    let (_, id, rest) = parts(bytes).ok_or_else(|| Unreadable("an event is damaged".to_owned()))?;
+    let (source, sequence) = decode(rest)?;
+    Ok(Order { source, id, sequence })
 }
 
 /// An event as it is written. What is in memory was written here or checked when it was read.
@@ -265,10 +272,11 @@ impl Timeline {
     /// Whether a new event comes after all others in order, though not in time.
     fn is_last_of_its_instant(&self, event: &Event, names: &Names) -> bool {
         let is_then = |bytes: &&[u8]| parts(bytes).is_some_and(|(time, ..)| time == event.time.millis());
-        let is_before = |other: Event| {
-            other.sequence.is_some() == event.sequence.is_some() && compare(order(&other), order(event), names).is_lt()
+        let is_before = |other: &[u8]| {
+            let other = order_of(other).expect("it was written here");
+            other.sequence.is_some() == event.sequence.is_some() && compare(other, order(event), names).is_lt()
         };
-        self.last == Some(event.time) && self.written_around(event.time).filter(is_then).map(self::event).all(is_before)
+        self.last == Some(event.time) && self.written_around(event.time).filter(is_then).all(is_before)
     }
 
     /// The events that count, in no order: neither retracted nor retractions.
