@@ -21,9 +21,10 @@ fn generate(into: &Path) {
         .out_dir(into)
         .compile_fds(descriptors.clone())
         .expect("code is generated");
-    // The server of ingest once more, with requests of its own.
-    let mut ingest = descriptors.clone();
-    ingest.file.iter_mut().filter(|file| !file.name().ends_with("ingest.proto")).for_each(|file| file.service.clear());
+    // The servers of ingest and query once more, with messages of their own.
+    let mut servers = descriptors.clone();
+    let has_one = |name: &str| ["ingest.proto", "query.proto"].iter().any(|file| name.ends_with(file));
+    servers.file.iter_mut().filter(|file| !has_one(file.name())).for_each(|file| file.service.clear());
     let raw = into.join("raw");
     fs::create_dir_all(&raw).expect("a folder for the other server");
     tonic_prost_build::configure()
@@ -31,8 +32,9 @@ fn generate(into: &Path) {
         .extern_path(".deskpulse.v1", "crate::v1")
         .extern_path(".deskpulse.v1.IngestEventsRequest", "crate::raw::IngestEventsRequest")
         .extern_path(".deskpulse.v1.StreamEventsRequest", "crate::raw::StreamEventsRequest")
+        .extern_path(".deskpulse.v1.WatchMetricsResponse", "crate::raw::WatchMetricsResponse")
         .out_dir(&raw)
-        .compile_fds(ingest)
+        .compile_fds(servers)
         .expect("code is generated");
     fs::rename(raw.join("deskpulse.v1.rs"), into.join("raw.rs")).expect("it is moved");
     fs::remove_dir_all(raw).expect("the folder is empty");

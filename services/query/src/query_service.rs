@@ -13,8 +13,8 @@ use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{self, Fault, Reason};
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::{Upstream, answered};
+use deskpulse_proto::raw::query_service_server::{QueryService, QueryServiceServer};
 use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
-use deskpulse_proto::v1::query_service_server::{QueryService, QueryServiceServer};
 use deskpulse_proto::v1::{
     self, BatchQueryMetricsRequest, BatchQueryMetricsResponse, ListConversationsRequest, ListConversationsResponse,
     ListMetricsRequest, ListMetricsResponse, ListSubjectsRequest, ListSubjectsResponse, Metric, MetricVariant,

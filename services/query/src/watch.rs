@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::Drain;
+use deskpulse_proto::raw::WatchMetricsResponse;
 use deskpulse_proto::v1::{
-    Basis, QueryMetricsRequest, QueryMetricsResponse, WatchMetricsRequest, WatchMetricsResponse, WatchRequest,
-    WatchResponse,
+    Basis, QueryMetricsRequest, QueryMetricsResponse, WatchMetricsRequest, WatchRequest, WatchResponse,
 };
+use prost::bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -38,17 +39,17 @@ const TIME_PASSES: Duration = Duration::from_secs(1);
 /// What everybody who watches gets.
 pub(crate) type Answers = ReceiverStream<Result<WatchMetricsResponse, Status>>;
 
-/// An answer, and a digest of what it says.
+/// An answer, encoded once for all who listen, and a digest of what it says.
 #[derive(Debug, Clone)]
 struct Answer {
-    response: Arc<QueryMetricsResponse>,
+    encoded: Bytes,
     digest: u64,
 }
 
 impl Answer {
-    fn new(query: &QueryMetricsRequest, response: QueryMetricsResponse) -> Self {
+    fn new(query: &QueryMetricsRequest, mut said: QueryMetricsResponse) -> Self {
+        let encoded = WatchMetricsResponse::encoded(&said);
         // When it was asked is no news, and neither is that the range has moved on with that.
-        let mut said = response.clone();
         let asked_at = said.freshness.take().and_then(|freshness| freshness.answer_time);
         let rows = said.rows.iter_mut().chain(&mut said.group_totals).chain(&mut said.total);
         for row in rows {
@@ -56,7 +57,7 @@ impl Answer {
             // The first interval begins where the range does.
             row.interval_start.take_if(|_| query.last.is_some() && query.interval.is_empty());
         }
-        Self { digest: token::digest(&said), response: Arc::new(response) }
+        Self { encoded, digest: token::digest(&said) }
     }
 }
 
@@ -125,7 +126,7 @@ impl Watches {
                     Ok(answer) => {
                         sent = Some(answer.digest);
                         let resume_token = token::write(question, &[answer.digest], "");
-                        Some(Ok(WatchMetricsResponse { answer: Some((*answer.response).clone()), resume_token }))
+                        Some(Ok(WatchMetricsResponse { answer: Some(answer.encoded), resume_token }))
                     }
                     Err(status) => Some(Err(status)),
                 };
