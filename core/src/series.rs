@@ -39,11 +39,11 @@ impl<T> AppendList<T> {
         self.segments[segment].get()?.get(within)?.get()
     }
 
-    /// Sets the value at `index`; the first value set stays.
-    pub(crate) fn set(&self, index: u32, value: T) {
+    /// Sets the value at `index`; false where there is one already, which stays.
+    pub(crate) fn set(&self, index: u32, value: T) -> bool {
         let (segment, within) = Self::place(index);
         let slots = self.segments[segment].get_or_init(|| (0..1u64 << segment).map(|_| OnceLock::new()).collect());
-        let _ = slots[within].set(value);
+        slots[within].set(value).is_ok()
     }
 }
 
@@ -238,27 +238,96 @@ pub struct Names {
     symbols: Interner<str>,
     series: Interner<DimensionValues>,
     first_met: DashMap<Arc<[Dimension]>, Arc<FirstMet>, RandomState>,
+    /// How many pages lists of dimensions may still take.
+    pages_left: Arc<PagesLeft>,
 }
 
 /// For the values of some dimensions the first series that was met with them: whoever looks at these dimensions alone takes it for all
-/// series that have the same.
-#[derive(Debug, Default)]
-pub(crate) struct FirstMet(DashMap<Box<[u32]>, SeriesId, RandomState>);
+/// series that have the same. What a question finds out about a series, those after it need not look up.
+#[derive(Debug)]
+pub(crate) struct FirstMet {
+    /// In order, each once.
+    pub(crate) dimensions: Arc<[Dimension]>,
+    by_values: DashMap<Box<[u32]>, SeriesId, RandomState>,
+    /// For each series, by its number, the number of the one that stands for it and one; 0 where nobody has asked.
+    pages: AppendList<Box<Page>>,
+    pages_left: Arc<PagesLeft>,
+}
 
 /// The most lists of dimensions that are looked at in common, and the most values of each.
 const LISTS: usize = 64;
 const VALUES: usize = 1 << 14;
 
+type Page = [AtomicU32; PAGE as usize];
+/// Series of a page.
+const PAGE: u32 = 1 << 10;
+/// The most pages of all lists: 64 MiB. What has no page is looked up each time.
+const PAGES: usize = (64 << 20) / size_of::<Page>();
+
+#[derive(Debug)]
+struct PagesLeft(AtomicUsize);
+
+impl Default for PagesLeft {
+    fn default() -> Self {
+        Self(AtomicUsize::new(PAGES))
+    }
+}
+
 impl FirstMet {
-    /// Who stands for a series with these values; itself where there are too many.
-    pub(crate) fn stand_in(&self, values: Vec<u32>, series: SeriesId) -> SeriesId {
-        if let Some(known) = self.0.get(values.as_slice()) {
+    fn new(dimensions: Arc<[Dimension]>, pages_left: &Arc<PagesLeft>) -> Self {
+        let (by_values, pages) = (DashMap::default(), AppendList::new());
+        Self { dimensions, by_values, pages, pages_left: Arc::clone(pages_left) }
+    }
+
+    /// Who stands for a series; itself where the dimensions have too many values.
+    #[inline]
+    pub(crate) fn stand_in(&self, series: SeriesId, names: &Names) -> SeriesId {
+        let known = self.known(series).map_or(0, |known| known.load(Ordering::Relaxed));
+        known.checked_sub(1).map_or_else(|| self.find(series, names), SeriesId)
+    }
+
+    fn known(&self, SeriesId(series): SeriesId) -> Option<&AtomicU32> {
+        self.pages.get(series / PAGE)?.get((series % PAGE) as usize)
+    }
+
+    #[cold]
+    fn find(&self, series: SeriesId, names: &Names) -> SeriesId {
+        let Some(values) = names.values(series) else { return series };
+        let mut key: Vec<u32> = Vec::with_capacity(self.dimensions.len());
+        for dimension in &*self.dimensions {
+            if *dimension == Dimension::Tag {
+                key.push(u32::try_from(values.tags().len()).expect("few tags"));
+                key.extend(values.tags().iter().map(|tag| tag.number()));
+            } else {
+                key.push(values.value(dimension, names).map_or(0, Symbol::number));
+            }
+        }
+        let first = self.of_values(key, series);
+        if let Some(known) = self.known(series).or_else(|| self.add_page(series)) {
+            known.store(first.0.saturating_add(1), Ordering::Relaxed);
+        }
+        first
+    }
+
+    fn of_values(&self, values: Vec<u32>, series: SeriesId) -> SeriesId {
+        if let Some(known) = self.by_values.get(values.as_slice()) {
             return *known;
         }
-        if self.0.len() >= VALUES {
+        if self.by_values.len() >= VALUES {
             return series;
         }
-        *self.0.entry(values.into()).or_insert(series)
+        *self.by_values.entry(values.into()).or_insert(series)
+    }
+
+    /// The place of a series on a page that is new; `None` where there are too many.
+    fn add_page(&self, series: SeriesId) -> Option<&AtomicU32> {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.pages_left.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok()?;
+        // Where somebody else was faster, theirs stays.
+        if !self.pages.set(series.0 / PAGE, Box::new([const { AtomicU32::new(0) }; PAGE as usize])) {
+            self.pages_left.0.fetch_add(1, Ordering::Relaxed);
+        }
+        self.known(series)
     }
 }
 
@@ -273,15 +342,17 @@ pub struct NamesKept {
 const NAMES_A_KEY: usize = 1_000;
 
 impl Names {
-    /// Who was met first with values of these dimensions; of a list of its own where there are too many.
-    pub(crate) fn first_met(&self, dimensions: &Arc<[Dimension]>) -> Arc<FirstMet> {
+    /// Who was met first with values of these dimensions, which are in order, each once; of a list of its own where there are too many.
+    pub(crate) fn first_met(&self, dimensions: &[Dimension]) -> Arc<FirstMet> {
         if let Some(known) = self.first_met.get(dimensions) {
             return Arc::clone(&known);
         }
+        let dimensions: Arc<[Dimension]> = dimensions.into();
+        let new = |pages_left| Arc::new(FirstMet::new(Arc::clone(&dimensions), pages_left));
         if self.first_met.len() >= LISTS {
-            return Arc::default();
+            return new(&Arc::default());
         }
-        Arc::clone(&self.first_met.entry(Arc::clone(dimensions)).or_default())
+        Arc::clone(&self.first_met.entry(Arc::clone(&dimensions)).or_insert_with(|| new(&self.pages_left)))
     }
 
     /// The names in an archive, with their numbers.
@@ -620,6 +691,54 @@ mod tests {
         }
         assert_eq!(names.find_symbol("nobody"), None);
         assert_eq!(names.symbol_if_set(""), None);
+    }
+
+    #[test]
+    fn the_first_series_stands_for_those_that_agree_with_it() {
+        let values = |team: u32, agent: u32, names: &Names| {
+            let mut values = DimensionValues::default();
+            values.set(&Dimension::Team, Some(names.symbol(&format!("team {team}"))));
+            values.set(&Dimension::Agent, Some(names.symbol(&format!("agent {agent}"))));
+            values
+        };
+        // With room for all pages, for one of several, and for none.
+        for pages in [PAGES, 1, 0] {
+            let names = Names { pages_left: Arc::new(PagesLeft(AtomicUsize::new(pages))), ..Names::default() };
+            let ids: Vec<(u32, SeriesId)> =
+                (0..5_000).map(|n| (n % 7, names.series(&values(n % 7, n, &names)))).collect();
+            let (by_team, by_both) =
+                (names.first_met(&[Dimension::Team]), names.first_met(&[Dimension::Team, Dimension::Agent]));
+            assert!(Arc::ptr_eq(&by_team, &names.first_met(&[Dimension::Team])));
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        for (team, series) in ids.iter().chain(&ids) {
+                            assert_eq!(
+                                by_team.stand_in(*series, &names),
+                                by_team.stand_in(ids[*team as usize].1, &names)
+                            );
+                            assert_eq!(by_both.stand_in(*series, &names), *series);
+                        }
+                    });
+                }
+            });
+            assert_eq!(names.pages_left.0.load(Ordering::Relaxed), pages.saturating_sub(10).min(pages));
+        }
+    }
+
+    #[test]
+    fn where_dimensions_have_too_many_values_each_series_stands_for_itself() {
+        let names = Names::default();
+        let met = names.first_met(&[Dimension::Agent]);
+        for n in 0..VALUES + 100 {
+            let mut values = DimensionValues::default();
+            values.set(&Dimension::Agent, Some(names.symbol(&n.to_string())));
+            let one = names.series(&values);
+            values.set(&Dimension::Team, Some(names.symbol("t")));
+            let other = names.series(&values);
+            assert_eq!(met.stand_in(one, &names), one);
+            assert_eq!(met.stand_in(other, &names), if n < VALUES { one } else { other });
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::series::{Names, Symbol};
 use crate::time::Timestamp;
 
 pub use gathered::Gathered;
-use gathered::followed_by;
+use gathered::{followed_by, is_credited};
 use groups::{Groups, TableNumber};
 pub use listed::{List, Listed, Listing, Place, list};
 
@@ -284,7 +284,7 @@ fn collect_into<'a>(
     for (index, part) in plan.parts.iter().enumerate() {
         let partials = Partials { rows, part: index, parts: plan.parts.len(), too_many: false };
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
-        let table = groups.table(&part.filter);
+        let table = groups.table(&part.filter, is_credited(part));
         let mut collector = Collector { view, tenant, plan, part, clock, groups, table, partials };
         match part.reduction {
             Reduction::Count => collector.summed(
@@ -413,14 +413,13 @@ impl Collector<'_, '_, '_> {
     ) -> Result<(), Unreadable> {
         let mut cut = self.plan.cut.finder();
         let keys: Vec<ColumnKey> = self.keys().collect();
-        let mut stand_ins = self.groups.take_stand_ins(&self.part.filter);
+        // Whom a fact is credited to is known to a question, not to a day.
+        let stand_ins = self.groups.stand_ins(self.table);
+        let names = self.groups.names;
         for key in keys {
-            let dimensions = Arc::clone(&stand_ins.dimensions);
-            let names = self.groups.names;
-            let mut stand_in = |series| stand_ins.of(series, names);
-            // Whom a fact is credited to is known to a question, not to a day.
-            let lens = Lens { dimensions: &dimensions, stand_in: &mut stand_in };
-            let lens = Some(lens).filter(|_| !key.measure.is_credited());
+            let mut stand_in = |series| stand_ins.as_ref().map_or(series, |known| known.stand_in(series, names));
+            let lens = stand_ins.as_ref();
+            let lens = lens.map(|known| Lens { dimensions: &known.dimensions, stand_in: &mut stand_in });
             self.view.summed(self.tenant, key, self.plan.cut.bounds(), lens, |seen| {
                 let (at_ms, series) = match &seen {
                     Seen::Fact(fact) => (fact.at_ms, fact.series),
@@ -437,7 +436,6 @@ impl Collector<'_, '_, '_> {
                 }
             })?;
         }
-        self.groups.stand_ins.push(stand_ins);
         Ok(())
     }
 

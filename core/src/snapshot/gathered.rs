@@ -83,6 +83,6 @@ pub(super) fn followed_by(part: &Part) -> Measure {
 }
 
 /// Whether its facts count under the dimension values of another subject.
-fn is_credited(part: &Part) -> bool {
+pub(super) fn is_credited(part: &Part) -> bool {
     part.measures.iter().any(|measure| measure.is_credited())
 }

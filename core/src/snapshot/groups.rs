@@ -22,8 +22,8 @@ pub(super) struct Groups<'a> {
     gathered: &'a Gathered,
     filter: &'a Filter,
     group_by: &'a [Dimension],
-    /// One for each filter that parts have beside the plan's.
-    tables: Vec<(&'a Filter, Table)>,
+    /// One for each filter that parts have beside the plan's, and whether their facts may be credited to other values than their own.
+    tables: Vec<(&'a Filter, bool, Table)>,
     numbers: HashMap<Box<Key>, u32, RandomState>,
     keys: Vec<Box<Key>>,
     /// Whether groups that have no number yet are others; then whether those count.
@@ -33,39 +33,6 @@ pub(super) struct Groups<'a> {
     set_numbers: HashMap<Box<[u32]>, u32, RandomState>,
     /// For each group the set of it alone, or that of none as long as there is no such set.
     alone: Vec<u32>,
-    /// For each list of dimensions looked at.
-    pub(super) stand_ins: Vec<StandIns>,
-}
-
-/// For each series one that agrees with it in some dimensions.
-pub(super) struct StandIns {
-    pub(super) dimensions: Arc<[Dimension]>,
-    table: Table,
-    shared: Arc<FirstMet>,
-}
-
-impl StandIns {
-    #[inline]
-    pub(super) fn of(&mut self, series: SeriesId, names: &Names) -> SeriesId {
-        self.table.get(series).map_or_else(|| self.find(series, names), SeriesId)
-    }
-
-    #[cold]
-    fn find(&mut self, series: SeriesId, names: &Names) -> SeriesId {
-        let Some(values) = names.values(series) else { return series };
-        let mut key: Vec<u32> = Vec::with_capacity(self.dimensions.len());
-        for dimension in &*self.dimensions {
-            if *dimension == Dimension::Tag {
-                key.push(u32::try_from(values.tags().len()).expect("few tags"));
-                key.extend(values.tags().iter().map(|tag| tag.number()));
-            } else {
-                key.push(values.value(dimension, names).map_or(0, Symbol::number));
-            }
-        }
-        let first = self.shared.stand_in(key, series);
-        self.table.set(series, first.0);
-        first
-    }
 }
 
 /// A table of [`Groups`], for one filter.
@@ -75,6 +42,8 @@ pub(super) struct TableNumber(usize);
 /// For each series, by its number, which set of groups it belongs to; only those pages that are needed, and none where there are few.
 #[derive(Debug, Default)]
 struct Table {
+    /// Who stands for a series that only its own values say anything about: few look up what is far away.
+    stand_ins: Option<Arc<FirstMet>>,
     few: Vec<(SeriesId, u32)>,
     pages: Vec<Option<Box<[u32; PAGE]>>>,
 }
@@ -132,7 +101,6 @@ impl<'a> Groups<'a> {
             sets: vec![Box::default()],
             set_numbers: HashMap::default(),
             alone: Vec::new(),
-            stand_ins: Vec::new(),
         };
         if let Some(only) = &plan.only {
             // A value without a symbol is in no series.
@@ -149,34 +117,37 @@ impl<'a> Groups<'a> {
         groups
     }
 
-    /// The table for a filter beside the plan's.
-    pub(super) fn table(&mut self, filter: &'a Filter) -> TableNumber {
-        let known = self.tables.iter().position(|(known, _)| *known == filter);
-        TableNumber(known.unwrap_or_else(|| {
-            self.tables.push((filter, Table::default()));
+    /// The table for a filter beside the plan's, of facts that may be credited to other values than their own, or not.
+    pub(super) fn table(&mut self, filter: &'a Filter, is_credited: bool) -> TableNumber {
+        let is_it = |(known, credited, _): &(&Filter, bool, Table)| *known == filter && *credited == is_credited;
+        TableNumber(self.tables.iter().position(is_it).unwrap_or_else(|| {
+            let stand_ins = (!is_credited).then(|| self.first_met(filter));
+            self.tables.push((filter, is_credited, Table { stand_ins, ..Table::default() }));
             self.tables.len() - 1
         }))
     }
 
-    /// The stand-ins for those dimensions that the plan and a filter beside its own look at; to be given back.
-    pub(super) fn take_stand_ins(&mut self, filter: &Filter) -> StandIns {
+    /// The stand-ins for those dimensions that the plan and a filter beside its own look at.
+    fn first_met(&self, filter: &Filter) -> Arc<FirstMet> {
         let mut dimensions = self.group_by.to_vec();
         self.filter.dimensions(&mut |dimension| dimensions.push(dimension.clone()));
         filter.dimensions(&mut |dimension| dimensions.push(dimension.clone()));
         dimensions.sort_unstable();
         dimensions.dedup();
-        if let Some(known) = self.stand_ins.iter().position(|known| *known.dimensions == *dimensions) {
-            return self.stand_ins.swap_remove(known);
-        }
-        let dimensions: Arc<[Dimension]> = dimensions.into();
-        let shared = self.names.first_met(&dimensions);
-        StandIns { dimensions, table: Table::default(), shared }
+        self.names.first_met(&dimensions)
+    }
+
+    /// Who stands for the series of a table; `None` where they may be credited to other values than their own.
+    pub(super) fn stand_ins(&self, table: TableNumber) -> Option<Arc<FirstMet>> {
+        self.tables[table.0].2.stand_ins.clone()
     }
 
     /// The groups that a series belongs to.
     #[inline]
     pub(super) fn of(&mut self, table: TableNumber, series: SeriesId) -> &[u32] {
-        let set = self.tables[table.0].1.get(series).unwrap_or_else(|| self.find(table, series));
+        let known = &self.tables[table.0].2;
+        let series = known.stand_ins.as_ref().map_or(series, |stand_ins| stand_ins.stand_in(series, self.names));
+        let set = known.get(series).unwrap_or_else(|| self.find(table, series));
         &self.sets[set as usize]
     }
 
@@ -186,7 +157,7 @@ impl<'a> Groups<'a> {
         let passing =
             self.values(series).filter(|values| values.pass(self.filter, names) && values.pass(filter, names));
         let set = passing.map_or(0, |values| self.set(&values));
-        self.tables[table].1.set(series, set);
+        self.tables[table].2.set(series, set);
         set
     }
 

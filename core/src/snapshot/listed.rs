@@ -6,7 +6,8 @@ use foldhash::fast::RandomState;
 
 use super::{
     Collector, Found, Gathered, MAX_DISTINCT, NotCollected, Part, Partials, Plan, Reduction, TooManyRows,
-    gathered::followed_by, groups::Groups,
+    gathered::{followed_by, is_credited},
+    groups::Groups,
 };
 use crate::event::Id;
 use crate::fact::{Anchor, Clock, Measure, ValueKind, Weight};
@@ -97,7 +98,7 @@ pub fn list(
     for (index, part) in plan.parts.iter().enumerate() {
         let partials = Partials { rows: &mut rows, part: index, parts: plan.parts.len(), too_many: false };
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
-        let table = groups.table(&part.filter);
+        let table = groups.table(&part.filter, is_credited(part));
         let mut collector = Collector { view, tenant, plan, part, clock, groups: &mut groups, table, partials };
         match part.reduction {
             Reduction::Level | Reduction::LevelAge | Reduction::LevelNext => open(&mut collector, &mut first)?,
