@@ -1,5 +1,7 @@
 //! Distributions: HDR buckets for percentiles, and beside them the exact count, sum, least and greatest value.
 
+use std::borrow::Cow;
+
 use hdrhistogram::Histogram as HdrHistogram;
 
 /// Values below this have a bucket each; above, a bucket is at most 1/128 of its values wide.
@@ -131,7 +133,7 @@ impl Distribution {
     }
 
     /// Adds to many buckets, ascending.
-    fn add_sorted(&mut self, others: Vec<(u32, u64)>) {
+    fn add_sorted(&mut self, others: Cow<[(u32, u64)]>) {
         if let Buckets::Few(list) = &self.buckets
             && !others.is_empty()
         {
@@ -139,7 +141,7 @@ impl Distribution {
         }
         match &mut self.buckets {
             Buckets::Few(_) => {}
-            Buckets::Sorted(list) if list.is_empty() && others.len() <= SORTED => *list = others,
+            Buckets::Sorted(list) if list.is_empty() && others.len() <= SORTED => *list = others.into_owned(),
             Buckets::Sorted(list) => {
                 let merged = merged(list, &others);
                 *list = merged;
@@ -156,7 +158,7 @@ impl Distribution {
         self.merge_parts(other.count, other.sum, other.min().zip(other.max()), []);
         match &other.buckets {
             Buckets::Few(list) => list.iter().for_each(|bucket| self.add_to_bucket(*bucket, 1)),
-            Buckets::Sorted(list) => self.add_sorted(list.clone()),
+            Buckets::Sorted(list) => self.add_sorted(Cow::Borrowed(list)),
             Buckets::Many(counts) => self.many().add(counts, bucket_of(other.min) as usize),
         }
     }
@@ -208,7 +210,7 @@ impl Distribution {
                 _ => others.push((bucket, count)),
             }
         }
-        self.add_sorted(others);
+        self.add_sorted(Cow::Owned(others));
     }
 
     /// The number of values.

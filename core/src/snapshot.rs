@@ -6,7 +6,7 @@ mod listed;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 
@@ -131,6 +131,13 @@ pub struct Partial {
     pub count: i64,
     /// The distribution of the values (or ages), where asked for.
     pub distribution: Distribution,
+    /// What most have nothing of, apart: an answer has many.
+    pub more: Option<Box<More>>,
+}
+
+/// What only some figures are made of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct More {
     /// How many values (or ages) are at or below each bound.
     pub at_most: Vec<u64>,
     /// For ages: the subject of the greatest.
@@ -144,33 +151,55 @@ pub struct Partial {
 impl Partial {
     /// Adds another partition's figure.
     pub fn merge(&mut self, other: &Self) {
-        let theirs_is_older = (other.distribution.max(), &self.oldest) > (self.distribution.max(), &other.oldest);
-        if other.oldest.is_some() && (self.oldest.is_none() || theirs_is_older) {
-            self.oldest.clone_from(&other.oldest);
+        if let Some(theirs) = &other.more {
+            let (their_max, our_max) = (other.distribution.max(), self.distribution.max());
+            let ours = self.more_mut();
+            let theirs_is_older = (their_max, &ours.oldest) > (our_max, &theirs.oldest);
+            if theirs.oldest.is_some() && (ours.oldest.is_none() || theirs_is_older) {
+                ours.oldest.clone_from(&theirs.oldest);
+            }
+            if ours.at_most.is_empty() {
+                ours.at_most.clone_from(&theirs.at_most);
+            } else {
+                ours.at_most.iter_mut().zip(&theirs.at_most).for_each(|(ours, theirs)| *ours += theirs);
+            }
+            ours.distinct.extend(&theirs.distinct);
+            ours.next.extend(theirs.next.iter().cloned());
+            ours.keep_next();
         }
         self.count += other.count;
         self.distribution.merge(&other.distribution);
-        if self.at_most.is_empty() {
-            self.at_most.clone_from(&other.at_most);
-        } else {
-            self.at_most.iter_mut().zip(&other.at_most).for_each(|(ours, theirs)| *ours += theirs);
-        }
-        self.distinct.extend(&other.distinct);
-        self.next.extend(other.next.iter().cloned());
-        self.keep_next();
     }
 
-    fn keep_next(&mut self) {
-        self.next.sort_unstable();
-        self.next.truncate(MAX_NEXT);
+    /// What only some figures are made of; empty where there is nothing of it.
+    #[must_use]
+    pub fn more(&self) -> &More {
+        static NOTHING: LazyLock<More> = LazyLock::new(More::default);
+        self.more.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// The same, to be changed.
+    pub fn more_mut(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
     }
 
     fn record(&mut self, value: i64, bounds: &[i64]) {
         self.distribution.record(value);
-        self.at_most.resize(bounds.len(), 0);
-        for (count, bound) in self.at_most.iter_mut().zip(bounds) {
+        if bounds.is_empty() {
+            return;
+        }
+        let at_most = &mut self.more_mut().at_most;
+        at_most.resize(bounds.len(), 0);
+        for (count, bound) in at_most.iter_mut().zip(bounds) {
             *count += u64::from(value <= *bound);
         }
+    }
+}
+
+impl More {
+    fn keep_next(&mut self) {
+        self.next.sort_unstable();
+        self.next.truncate(MAX_NEXT);
     }
 }
 
@@ -462,7 +491,7 @@ impl Collector<'_, '_, '_> {
             if count > MAX_DISTINCT {
                 partials.too_many = true;
             } else if let Some(partial) = partials.get(group, bucket) {
-                count += usize::from(partial.distinct.insert(fact.value.wrapping_add(apart)));
+                count += usize::from(partial.more_mut().distinct.insert(fact.value.wrapping_add(apart)));
             }
         })
     }
@@ -605,8 +634,8 @@ impl Collector<'_, '_, '_> {
             if let Some(partial) = self.partials.get(group, bucket)
                 && let Some(first) = names.into_iter().flatten().min()
             {
-                let known = partial.oldest.take().filter(|_| !is_older);
-                partial.oldest = Some(known.map_or_else(|| first.clone(), |known| known.min(first.clone())));
+                let known = partial.more_mut().oldest.take().filter(|_| !is_older);
+                partial.more_mut().oldest = Some(known.map_or_else(|| first.clone(), |known| known.min(first.clone())));
             }
         }
         Ok(())
@@ -626,10 +655,13 @@ impl Collector<'_, '_, '_> {
             for (value, subject, count) in all.into_iter().take_while(|(value, ..)| *value <= last) {
                 if let Some(subject) = self.view.subject(subject)? {
                     // A conversation has a target for each policy.
-                    partial.next.extend(std::iter::repeat_n((value, subject), usize::try_from(count).unwrap_or(0)));
+                    partial
+                        .more_mut()
+                        .next
+                        .extend(std::iter::repeat_n((value, subject), usize::try_from(count).unwrap_or(0)));
                 }
             }
-            partial.keep_next();
+            partial.more_mut().keep_next();
         }
         Ok(())
     }
@@ -756,7 +788,9 @@ impl Level {
 /// The rows of an answer so far, each with its group and bucket, and where they are in the list.
 #[derive(Debug, Default)]
 struct Found {
-    list: Vec<((u32, u32), Vec<Partial>)>,
+    rows: Vec<(u32, u32)>,
+    /// As many for each row as the plan has parts.
+    partials: Vec<Partial>,
     places: HashMap<(u32, u32), u32, RandomState>,
     /// For each group the bucket it was looked up for last, and its place: facts that follow each other are mostly of one bucket.
     last: Vec<Option<(u32, u32)>>,
@@ -769,7 +803,10 @@ impl Found {
             Some(name) => Arc::clone(name.get_or_insert_with(|| groups.named(group))),
             None => groups.named(group),
         };
-        self.list.into_iter().map(|((group, bucket), partials)| ((name(group), bucket), partials)).collect()
+        let parts = self.partials.len().checked_div(self.rows.len()).unwrap_or(0);
+        let mut partials = self.partials.into_iter();
+        let rows = self.rows.into_iter();
+        rows.map(|(group, bucket)| ((name(group), bucket), partials.by_ref().take(parts).collect())).collect()
     }
 }
 
@@ -788,20 +825,21 @@ impl Partials<'_> {
             Some(Some((last, place))) if *last == bucket => *place,
             _ => self.place(group, bucket)?,
         };
-        self.rows.list.get_mut(place as usize)?.1.get_mut(self.part)
+        self.rows.partials.get_mut(place as usize * self.parts + self.part)
     }
 
     /// Finds a row or, as long as there are not too many, makes it.
     fn place(&mut self, group: u32, bucket: u32) -> Option<u32> {
-        let Found { places, list, last } = &mut *self.rows;
+        let Found { rows, partials, places, last } = &mut *self.rows;
         let known = places.get(&(group, bucket)).copied();
-        self.too_many |= known.is_none() && list.len() >= MAX_ROWS;
+        self.too_many |= known.is_none() && rows.len() >= MAX_ROWS;
         if self.too_many {
             return None;
         }
         let place = known.unwrap_or_else(|| {
-            let place = u32::try_from(list.len()).expect("a bounded number");
-            list.push(((group, bucket), vec![Partial::default(); self.parts]));
+            let place = u32::try_from(rows.len()).expect("a bounded number");
+            rows.push((group, bucket));
+            partials.resize_with(partials.len() + self.parts, Partial::default);
             places.insert((group, bucket), place);
             place
         });

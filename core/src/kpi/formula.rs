@@ -235,7 +235,7 @@ impl Term {
     }
 
     fn evaluate(self, partial: &Partial) -> i128 {
-        let at_most = |index: usize| i128::from(partial.at_most.get(index).copied().unwrap_or(0));
+        let at_most = |index: usize| i128::from(partial.more().at_most.get(index).copied().unwrap_or(0));
         match self {
             Self::Count(_)
             | Self::Distinct(_)
@@ -370,7 +370,7 @@ impl Formula {
             Self::CountShort(measure) => {
                 counted(i64::try_from(Term::Short(measure).evaluate(partial(0))).unwrap_or(i64::MAX))
             }
-            Self::DistinctValues(_) => counted(i64::try_from(partial(0).distinct.len()).unwrap_or(i64::MAX)),
+            Self::DistinctValues(_) => counted(i64::try_from(partial(0).more().distinct.len()).unwrap_or(i64::MAX)),
             Self::Change(_) => {
                 let steps = &partial(0).distribution;
                 let value = (steps.count() > 0).then(|| steps.sum() as f64);
@@ -384,11 +384,11 @@ impl Formula {
             Self::Oldest(_) => {
                 let ages = &partial(0).distribution;
                 let value = ages.max().map(|age_ms| age_ms as f64);
-                let conversation = partial(0).oldest.clone();
+                let conversation = partial(0).more().oldest.clone();
                 Figure { count: ages.count(), value, conversation, ..Figure::default() }
             }
             Self::Next(_) => {
-                let next = partial(0).next.clone();
+                let next = partial(0).more().next.clone();
                 Figure { next, ..counted(partial(0).count) }
             }
             Self::Time(_) => {
@@ -407,7 +407,7 @@ impl Formula {
                 fraction(i128::from(partial(0).count) * i128::from(length_ms.max(0)), partial(1).distribution.sum())
             }
             Self::Answered { open, .. } => {
-                let in_time = |partial: &Partial| partial.at_most.first().copied().unwrap_or(0);
+                let in_time = |partial: &Partial| partial.more().at_most.first().copied().unwrap_or(0);
                 let started = partial(0).count.into();
                 if options.within_ms.is_none() {
                     return fraction(partial(1).count.into(), started);
@@ -441,7 +441,7 @@ fn distributed(partial: &Partial, options: &Options) -> Figure {
         value: distribution.mean(),
         extent: Some((distribution.sum(), min, max)),
         percentiles: options.percentiles.iter().filter_map(|wanted| distribution.percentile(*wanted)).collect(),
-        at_most: partial.at_most.clone(),
+        at_most: partial.more().at_most.clone(),
         distribution: options.histogram.then(|| Box::new(distribution.clone())),
         ..Figure::default()
     }

@@ -11,7 +11,7 @@ use deskpulse_core::grid::{Effort, View};
 use deskpulse_core::interval::Cut;
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::snapshot::{
-    Collected, Collection, Gathered, Group, List, Listed, Listing, MAX_READ, MAX_ROWS, NotCollected, Only, Part,
+    Collected, Collection, Gathered, Group, List, Listed, Listing, MAX_READ, MAX_ROWS, More, NotCollected, Only, Part,
     Partial, Place, Plan, Reduction, Rows, collect_all, list, merge,
 };
 use deskpulse_core::subject::ALL_TENANTS;
@@ -603,18 +603,18 @@ pub fn encode(partial: &Partial) -> v1::Partial {
         last = bucket;
     }
     let (sum_high, sum) = halves(partial.distribution.sum());
+    let More { at_most, oldest, distinct, next } = partial.more();
     v1::Partial {
         count: partial.count,
         sum,
         sum_high,
         min: partial.distribution.min(),
         max: partial.distribution.max(),
-        at_most: partial.at_most.clone(),
+        at_most: at_most.clone(),
         histogram,
-        oldest: partial.oldest.as_deref().unwrap_or_default().to_owned(),
-        distinct: partial.distinct.iter().copied().collect(),
-        next: partial
-            .next
+        oldest: oldest.as_deref().unwrap_or_default().to_owned(),
+        distinct: distinct.iter().copied().collect(),
+        next: next
             .iter()
             .map(|(value, subject)| v1::NextSubject { value: *value, subject: subject.to_string() })
             .collect(),

@@ -214,7 +214,7 @@ fn fill(rows: &mut Rows, sheet: &Sheet, question: &Question) -> Result<(), Fault
 }
 
 fn check_distinct(rows: &Rows) -> Result<(), Fault> {
-    let distinct: usize = rows.values().flatten().map(|partial| partial.distinct.len()).sum();
+    let distinct: usize = rows.values().flatten().map(|partial| partial.more().distinct.len()).sum();
     if distinct <= MAX_DISTINCT {
         return Ok(());
     }

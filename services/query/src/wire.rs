@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deskpulse_core::fact::{Anchor, Clock};
-use deskpulse_core::snapshot::{Collected, Collection, Group, Only, Part, Partial, Plan, Reduction, Rows, merge};
+use deskpulse_core::snapshot::{Collected, Collection, Group, More, Only, Part, Partial, Plan, Reduction, Rows, merge};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault;
 use deskpulse_proto::v1::{
@@ -92,14 +92,14 @@ fn rows(plan: CollectedPlan) -> Rows {
 }
 
 fn partial(partial: v1::Partial) -> Partial {
-    let mut decoded = Partial {
-        count: partial.count,
+    let more = More {
         at_most: partial.at_most,
         oldest: (!partial.oldest.is_empty()).then(|| partial.oldest.into()),
         distinct: partial.distinct.into_iter().collect(),
         next: partial.next.into_iter().map(|next| (next.value, next.subject.into())).collect(),
-        ..Partial::default()
     };
+    let more = (more != More::default()).then(|| Box::new(more));
+    let mut decoded = Partial { count: partial.count, more, ..Partial::default() };
     let mut bytes = partial.histogram.as_slice();
     let mut bucket = 0u32;
     let buckets = std::iter::from_fn(|| {
