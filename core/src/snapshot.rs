@@ -16,7 +16,7 @@ use crate::event::Id;
 use crate::fact::{Anchor, Clock, Measure, Weight};
 use crate::filter::Filter;
 use crate::grid::cells::{Cell, Lens};
-use crate::grid::{ColumnKey, Range, Seen, StoredFact, SubjectNumber, View};
+use crate::grid::{ColumnKey, Effort, Range, Seen, StoredFact, SubjectNumber, View};
 use crate::histogram::Distribution;
 use crate::interval::Cut;
 use crate::series::{Names, Symbol};
@@ -311,7 +311,7 @@ fn collect_into<'a>(
 ) -> Result<(), NotCollected> {
     let has_business_hours = has_business_hours(view, tenant)?;
     for (index, part) in plan.parts.iter().enumerate() {
-        let partials = Partials { rows, part: index, parts: plan.parts.len(), too_many: false };
+        let partials = Partials::new(rows, (index, plan.parts.len()), view.effort());
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
         let table = groups.table(&part.filter, is_credited(part));
         let mut collector = Collector { view, tenant, plan, part, clock, groups, table, partials };
@@ -404,7 +404,7 @@ impl Collector<'_, '_, '_> {
         let keys: Vec<ColumnKey> = self.keys().collect();
         for key in keys {
             self.view.standing(self.tenant, key, self.plan.cut.range(), |fact| {
-                let Some(bucket) = cut.bucket_of(fact.at_ms) else { return };
+                let Some(bucket) = cut.bucket_of(fact.at_ms).filter(|_| !self.partials.too_many) else { return };
                 for group in self.groups.of(self.table, fact.series) {
                     see(&mut self.partials, *group, bucket, &fact);
                 }
@@ -454,7 +454,7 @@ impl Collector<'_, '_, '_> {
                     Seen::Fact(fact) => (fact.at_ms, fact.series),
                     Seen::Cell(cell) => (cell.at_ms, cell.series),
                 };
-                let Some(bucket) = cut.bucket_of(at_ms) else { return };
+                let Some(bucket) = cut.bucket_of(at_ms).filter(|_| !self.partials.too_many) else { return };
                 for group in self.groups.of(self.table, series) {
                     if let Some(partial) = self.partials.get(*group, bucket) {
                         match &seen {
@@ -489,7 +489,7 @@ impl Collector<'_, '_, '_> {
         let mut count = 0;
         self.each(|partials, group, bucket, fact| {
             if count > MAX_DISTINCT {
-                partials.too_many = true;
+                partials.give_up();
             } else if let Some(partial) = partials.get(group, bucket) {
                 count += usize::from(partial.more_mut().distinct.insert(fact.value.wrapping_add(apart)));
             }
@@ -574,7 +574,7 @@ impl Collector<'_, '_, '_> {
             }
             aged += level.net.len();
             if aged > MAX_AGES {
-                self.partials.too_many = true;
+                self.partials.give_up();
                 return Ok(());
             }
             if with_next {
@@ -815,10 +815,22 @@ struct Partials<'a> {
     rows: &'a mut Found,
     part: usize,
     parts: usize,
+    effort: &'a Effort,
     too_many: bool,
 }
 
-impl Partials<'_> {
+impl<'a> Partials<'a> {
+    /// Of one part of so many; there is no need to read on for any of them once there are too many.
+    fn new(rows: &'a mut Found, (part, parts): (usize, usize), effort: &'a Effort) -> Self {
+        Self { rows, part, parts, effort, too_many: false }
+    }
+
+    /// There are too many: what is left of the question is not read, here and in other partitions.
+    fn give_up(&mut self) {
+        self.too_many = true;
+        self.effort.call_off();
+    }
+
     #[inline]
     fn get(&mut self, group: u32, bucket: u32) -> Option<&mut Partial> {
         let place = match self.rows.last.get(group as usize) {
@@ -830,12 +842,14 @@ impl Partials<'_> {
 
     /// Finds a row or, as long as there are not too many, makes it.
     fn place(&mut self, group: u32, bucket: u32) -> Option<u32> {
-        let Found { rows, partials, places, last } = &mut *self.rows;
-        let known = places.get(&(group, bucket)).copied();
-        self.too_many |= known.is_none() && rows.len() >= MAX_ROWS;
+        let known = self.rows.places.get(&(group, bucket)).copied();
+        if known.is_none() && self.rows.rows.len() >= MAX_ROWS {
+            self.give_up();
+        }
         if self.too_many {
             return None;
         }
+        let Found { rows, partials, places, last } = &mut *self.rows;
         let place = known.unwrap_or_else(|| {
             let place = u32::try_from(rows.len()).expect("a bounded number");
             rows.push((group, bucket));
@@ -848,5 +862,66 @@ impl Partials<'_> {
         }
         last[group as usize] = Some((bucket, place));
         Some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::EmptyArchive;
+    use crate::fact::Fact;
+    use crate::grid::grid;
+    use crate::series::DimensionValues;
+
+    /// Openings, one in each of so many minutes, counted by the minute.
+    fn by_minute(minutes: u32) -> (Result<Rows, NotCollected>, bool) {
+        const MINUTE_MS: i64 = 60_000;
+        let names = Names::default();
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
+        let subject = recorder.add_subject("c".into());
+        for minute in 0..minutes {
+            let opening = Fact {
+                measure: Measure::Opened,
+                anchor: Anchor::Completion,
+                clock: Clock::Calendar,
+                at: Timestamp::clamped(i64::from(minute) * MINUTE_MS),
+                series,
+                value: 0,
+                weight: Weight::Plus,
+            };
+            recorder.record(tenant, subject, &[opening]);
+        }
+        recorder.publish();
+        let bounds = (0..=minutes).map(|minute| i64::from(minute) * MINUTE_MS).collect();
+        let plan = Plan {
+            parts: vec![Part {
+                measures: vec![Measure::Opened],
+                anchor: Anchor::Completion,
+                clock: Clock::Calendar,
+                reduction: Reduction::Count,
+                at_most: Vec::new(),
+                filter: Filter::Everything,
+            }],
+            filter: Filter::Everything,
+            group_by: Vec::new(),
+            only: None,
+            cut: Cut::new(bounds, (0..minutes).collect()).expect("the bounds ascend"),
+            now: Timestamp::MAX,
+        };
+        let view = reader.view();
+        let rows = collect(&view, &names, tenant, &plan, &Gathered::default());
+        (rows, view.effort().is_called_off())
+    }
+
+    #[test]
+    fn one_row_too_many_is_refused_and_nothing_is_read_after_it() {
+        let most = u32::try_from(MAX_ROWS).expect("small");
+        let (rows, is_called_off) = by_minute(most);
+        assert!(rows.is_ok_and(|rows| rows.len() == MAX_ROWS && rows.values().all(|row| row[0].count == 1)));
+        assert!(!is_called_off);
+        let (rows, is_called_off) = by_minute(most + 1);
+        assert_eq!(rows, Err(NotCollected::TooManyRows(TooManyRows)));
+        assert!(is_called_off);
     }
 }

@@ -201,8 +201,19 @@ impl AggregationApi {
             })
             .collect();
         let mut collected: Vec<Vec<Rows>> = Vec::with_capacity(tasks.len());
+        let mut failed = None;
         for task in tasks {
-            collected.push(task.await.map_err(|error| not_finished(&error))?.map_err(|error| not_collected(&error))?);
+            match task.await.map_err(|error| not_finished(&error))? {
+                Ok(rows) => collected.push(rows),
+                // One that has too many rows calls off the others.
+                Err(error) => match &failed {
+                    None | Some(NotCollected::CalledOff) => failed = Some(error),
+                    Some(_) => {}
+                },
+            }
+        }
+        if let Some(error) = failed {
+            return Err(not_collected(&error));
         }
         let rows: usize = collected.iter().flatten().map(Rows::len).sum();
         let merge = move || {
