@@ -874,10 +874,13 @@ impl View {
         let number = key.number();
         let first = days.partition_point(|day| day.begin_ms() + DAY_MS <= range.from_inclusive);
         for day in days[first..].iter().take_while(|day| day.begin_ms() < range.to_exclusive) {
-            if !self.effort.take(A_LOOK + day.extent(number).bytes) {
+            if !self.effort.take(A_LOOK) {
                 return Ok(());
             }
             let column = self.column(tenant, day, number)?;
+            if !self.effort.take(column.bytes(range)) {
+                return Ok(());
+            }
             if !column.is_empty() {
                 see(column);
             }
@@ -931,19 +934,16 @@ impl View {
             {
                 continue;
             }
-            let extent = day.extent(number);
-            if !self.effort.take(extent.bytes) {
-                return Ok(());
-            }
+            let to_sum_up = matches!(advice, Advice::SumUp).then(|| day.extent(number));
             let column = self.column(tenant, day, number)?;
-            if self.effort.is_over() {
-                // What was put away may not have been read to its end.
+            // What was put away may not have been read to its end.
+            if !self.effort.take(column.bytes(to_sum_up.map_or(range, |_| Range::ALL))) {
                 return Ok(());
             }
-            if !matches!(advice, Advice::SumUp) || !column.is_all(epoch) {
+            let Some(extent) = to_sum_up.filter(|_| column.is_all(epoch)) else {
                 column.standing(epoch, range, |fact| see(Seen::Fact(fact)));
                 continue;
-            }
+            };
             let mut values = Values::new(begin_ms);
             column.standing(epoch, Range::ALL, |fact| {
                 values.push(&fact);
@@ -997,6 +997,11 @@ pub enum Seen<'a> {
 impl DayColumn<'_> {
     fn is_empty(&self) -> bool {
         self.here.is_empty() && self.put_away.is_empty()
+    }
+
+    /// How many bytes have to be read for what is in a range, beside what was put away.
+    fn bytes(&self, range: Range) -> usize {
+        self.here.iter().map(|(column, _)| column.bytes_in(self.day_ms, range)).sum()
     }
 
     /// Whether no facts have come after an epoch.

@@ -16,7 +16,7 @@ use crate::series::{AppendList, SeriesId};
 
 /// The bytes of a column's first piece; each further one has twice as many, up to the most.
 const FIRST_PIECE: usize = 48;
-const MOST_IN_PIECE: usize = 1 << 14;
+const MOST_IN_PIECE: usize = 1 << 12;
 
 /// The most bytes a row takes: its head, three numbers of four bytes, its values, each but the first with a byte of its own, and its
 /// epoch.
@@ -268,6 +268,13 @@ impl Column {
     /// How many bytes hold rows.
     pub(super) fn bytes(&self) -> usize {
         let pieces = std::iter::successors(self.first.as_ref(), |piece| piece.next.get());
+        pieces.map(|piece| piece.used.load(Ordering::Acquire) as usize).sum()
+    }
+
+    /// How many bytes [`Self::rows`] reads for a range.
+    pub(super) fn bytes_in(&self, day_ms: i64, range: Range) -> usize {
+        let pieces = std::iter::successors(self.first.as_ref(), |piece| piece.next.get());
+        let pieces = pieces.filter(|piece| piece.is_in(day_ms, range));
         pieces.map(|piece| piece.used.load(Ordering::Acquire) as usize).sum()
     }
 
