@@ -279,7 +279,7 @@ impl AggregationApi {
 /// From how many rows on they are merged where nobody else waits.
 const MANY_ROWS: usize = 500;
 /// What a question of one tenant may read where others wait for the thread, in bytes: mostly a tenth of a millisecond's work.
-const LITTLE: u64 = 64 << 10;
+const LITTLE: u64 = 16 << 10;
 
 /// What every plan comes to, where that can be said without reading much or from a disk.
 fn little(
