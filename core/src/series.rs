@@ -15,7 +15,7 @@ use crate::dimension::Dimension;
 use crate::event::CreditKey;
 use crate::filter::Filter;
 
-/// A list that only grows. One thread may add while any number read, without locks and without moving what is there.
+/// A list that only grows. Threads may add while any number read, without locks and without moving what is there.
 #[derive(Debug)]
 pub(crate) struct AppendList<T> {
     // Segment k holds 2^k values, so no value ever moves.
@@ -261,7 +261,7 @@ const VALUES: usize = 1 << 14;
 type Page = [AtomicU32; PAGE as usize];
 /// Series of a page.
 const PAGE: u32 = 1 << 10;
-/// The most pages of all lists: 64 MiB. What has no page is looked up each time.
+/// The most pages of all lists: 64 MiB. What has no page is looked up once a question.
 const PAGES: usize = (64 << 20) / size_of::<Page>();
 
 #[derive(Debug)]
@@ -282,8 +282,15 @@ impl FirstMet {
     /// Who stands for a series; itself where the dimensions have too many values.
     #[inline]
     pub(crate) fn stand_in(&self, series: SeriesId, names: &Names) -> SeriesId {
-        let known = self.known(series).map_or(0, |known| known.load(Ordering::Relaxed));
-        known.checked_sub(1).map_or_else(|| self.find(series, names), SeriesId)
+        self.remembered(series).unwrap_or_else(|| self.find(series, names))
+    }
+
+    /// The same where somebody has asked before, and there was room to remember it.
+    #[inline]
+    pub(crate) fn remembered(&self, series: SeriesId) -> Option<SeriesId> {
+        // What stands for it was named before that was written down.
+        let known = self.known(series).map_or(0, |known| known.load(Ordering::Acquire));
+        known.checked_sub(1).map(SeriesId)
     }
 
     fn known(&self, SeriesId(series): SeriesId) -> Option<&AtomicU32> {
@@ -304,7 +311,7 @@ impl FirstMet {
         }
         let first = self.of_values(key, series);
         if let Some(known) = self.known(series).or_else(|| self.add_page(series)) {
-            known.store(first.0.saturating_add(1), Ordering::Relaxed);
+            known.store(first.0.saturating_add(1), Ordering::Release);
         }
         first
     }
@@ -342,6 +349,12 @@ pub struct NamesKept {
 const NAMES_A_KEY: usize = 1_000;
 
 impl Names {
+    /// With room to remember who stands for the series of so many pages.
+    #[cfg(test)]
+    pub(crate) fn with_pages(pages: usize) -> Self {
+        Self { pages_left: Arc::new(PagesLeft(AtomicUsize::new(pages))), ..Self::default() }
+    }
+
     /// Who was met first with values of these dimensions, which are in order, each once; of a list of its own where there are too many.
     pub(crate) fn first_met(&self, dimensions: &[Dimension]) -> Arc<FirstMet> {
         if let Some(known) = self.first_met.get(dimensions) {
@@ -703,7 +716,7 @@ mod tests {
         };
         // With room for all pages, for one of several, and for none.
         for pages in [PAGES, 1, 0] {
-            let names = Names { pages_left: Arc::new(PagesLeft(AtomicUsize::new(pages))), ..Names::default() };
+            let names = Names::with_pages(pages);
             let ids: Vec<(u32, SeriesId)> =
                 (0..5_000).map(|n| (n % 7, names.series(&values(n % 7, n, &names)))).collect();
             let (by_team, by_both) =

@@ -871,30 +871,27 @@ mod tests {
     use crate::archive::EmptyArchive;
     use crate::fact::Fact;
     use crate::grid::grid;
-    use crate::series::DimensionValues;
+    use crate::series::{DimensionValues, SeriesId};
 
-    /// Openings, one in each of so many minutes, counted by the minute.
-    fn by_minute(minutes: u32) -> (Result<Rows, NotCollected>, bool) {
+    fn opening(minute: u32, series: SeriesId) -> Fact {
         const MINUTE_MS: i64 = 60_000;
-        let names = Names::default();
-        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
-        let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
-        let subject = recorder.add_subject("c".into());
-        for minute in 0..minutes {
-            let opening = Fact {
-                measure: Measure::Opened,
-                anchor: Anchor::Completion,
-                clock: Clock::Calendar,
-                at: Timestamp::clamped(i64::from(minute) * MINUTE_MS),
-                series,
-                value: 0,
-                weight: Weight::Plus,
-            };
-            recorder.record(tenant, subject, &[opening]);
+        Fact {
+            measure: Measure::Opened,
+            anchor: Anchor::Completion,
+            clock: Clock::Calendar,
+            at: Timestamp::clamped(i64::from(minute) * MINUTE_MS),
+            series,
+            value: 0,
+            weight: Weight::Plus,
         }
-        recorder.publish();
-        let bounds = (0..=minutes).map(|minute| i64::from(minute) * MINUTE_MS).collect();
-        let plan = Plan {
+    }
+
+    /// Openings counted, by so many minutes and by a list of dimensions.
+    fn openings(minutes: u32, every: usize, group_by: Vec<Dimension>) -> Plan {
+        let bounds: Vec<i64> =
+            (0..=minutes).step_by(every).map(|minute| opening(minute, SeriesId(0)).at.millis()).collect();
+        let buckets = (0..).take(bounds.len() - 1).collect();
+        Plan {
             parts: vec![Part {
                 measures: vec![Measure::Opened],
                 anchor: Anchor::Completion,
@@ -904,14 +901,51 @@ mod tests {
                 filter: Filter::Everything,
             }],
             filter: Filter::Everything,
-            group_by: Vec::new(),
+            group_by,
             only: None,
-            cut: Cut::new(bounds, (0..minutes).collect()).expect("the bounds ascend"),
+            cut: Cut::new(bounds, buckets).expect("the bounds ascend"),
             now: Timestamp::MAX,
-        };
+        }
+    }
+
+    /// An opening in each of so many minutes, counted by the minute.
+    fn by_minute(minutes: u32) -> (Result<Rows, NotCollected>, bool) {
+        let names = Names::default();
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
+        let subject = recorder.add_subject("c".into());
+        for minute in 0..minutes {
+            recorder.record(tenant, subject, &[opening(minute, series)]);
+        }
+        recorder.publish();
         let view = reader.view();
-        let rows = collect(&view, &names, tenant, &plan, &Gathered::default());
+        let rows = collect(&view, &names, tenant, &openings(minutes, 1, Vec::new()), &Gathered::default());
         (rows, view.effort().is_called_off())
+    }
+
+    #[test]
+    fn series_are_grouped_alike_whether_there_is_room_to_remember_them_or_not() {
+        const MINUTES: u32 = 7 * 500;
+        for pages in [1_000, 1, 0] {
+            let names = Names::with_pages(pages);
+            let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+            let tenant = names.symbol("t");
+            let subject = recorder.add_subject("c".into());
+            for minute in 0..MINUTES {
+                let mut values = DimensionValues::default();
+                values.set(&Dimension::Team, Some(names.symbol(&format!("team {}", minute % 7))));
+                values.set(&Dimension::Agent, Some(names.symbol(&format!("agent {minute}"))));
+                recorder.record(tenant, subject, &[opening(minute, names.series(&values))]);
+            }
+            recorder.publish();
+            // Facts, facts that are summed up, and cells; intervals of 70 minutes are never of cells.
+            for every in [MINUTES as usize, 70].repeat(3) {
+                let plan = openings(MINUTES, every, vec![Dimension::Team]);
+                let rows = collect(&reader.view(), &names, tenant, &plan, &Gathered::default()).expect("readable");
+                assert_eq!(rows.len(), 7 * MINUTES as usize / every);
+                assert!(rows.values().all(|row| row[0].count == i64::try_from(every / 7).expect("small")));
+            }
+        }
     }
 
     #[test]

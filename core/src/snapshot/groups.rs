@@ -146,12 +146,25 @@ impl<'a> Groups<'a> {
     #[inline]
     pub(super) fn of(&mut self, table: TableNumber, series: SeriesId) -> &[u32] {
         let known = &self.tables[table.0].2;
-        let series = known.stand_ins.as_ref().map_or(series, |stand_ins| stand_ins.stand_in(series, self.names));
-        let set = known.get(series).unwrap_or_else(|| self.find(table, series));
+        let stand_in = known.stand_ins.as_ref().and_then(|stand_ins| stand_ins.remembered(series));
+        let set = known.get(stand_in.unwrap_or(series)).unwrap_or_else(|| self.meet(table, series));
         &self.sets[set as usize]
     }
 
+    /// The set of a series that is met for the first time.
     #[cold]
+    fn meet(&mut self, table: TableNumber, series: SeriesId) -> u32 {
+        let known = &self.tables[table.0].2;
+        let Some(stand_ins) = known.stand_ins.clone() else { return self.find(table, series) };
+        let stand_in = stand_ins.stand_in(series, self.names);
+        let set = known.get(stand_in).unwrap_or_else(|| self.find(table, stand_in));
+        if stand_ins.remembered(series).is_none() {
+            // There was no room for it: it is known to this question only.
+            self.tables[table.0].2.set(series, set);
+        }
+        set
+    }
+
     fn find(&mut self, TableNumber(table): TableNumber, series: SeriesId) -> u32 {
         let (names, filter) = (self.names, self.tables[table].0);
         let passing =

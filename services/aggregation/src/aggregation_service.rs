@@ -205,11 +205,13 @@ impl AggregationApi {
         for task in tasks {
             match task.await.map_err(|error| not_finished(&error))? {
                 Ok(rows) => collected.push(rows),
-                // One that has too many rows calls off the others.
-                Err(error) => match &failed {
-                    None | Some(NotCollected::CalledOff) => failed = Some(error),
-                    Some(_) => {}
-                },
+                // One that fails calls off the others.
+                Err(error) => {
+                    effort.call_off();
+                    if matches!(failed, None | Some(NotCollected::CalledOff)) {
+                        failed = Some(error);
+                    }
+                }
             }
         }
         if let Some(error) = failed {
