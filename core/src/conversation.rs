@@ -11,7 +11,7 @@ mod response;
 use std::collections::BTreeMap;
 
 use crate::dimension::Dimension;
-use crate::event::{Actor, Assignee, Event, EventId, Initiator, Payload, Sentiment, Status, Visibility};
+use crate::event::{Actor, Assignee, Event, EventId, Initiator, PackedId, Payload, Sentiment, Status, Visibility};
 use crate::fact::{Anchor, Fact, Facts, Holding, Lasted, Measure};
 use crate::rules::TargetKind;
 use crate::series::{DimensionValues, SeriesId, Symbol};
@@ -257,13 +257,13 @@ impl Conversation {
     }
 
     /// Whether a message can be scored with nothing folded again.
-    pub(crate) fn knows_message(&self, source: Symbol, id: &str) -> bool {
-        self.customer_message.as_ref().is_some_and(|known| known.id.source == source && known.id.id == id)
+    pub(crate) fn knows_message(&self, source: Symbol, id: &PackedId) -> bool {
+        self.customer_message.as_ref().is_some_and(|known| known.id.source == source && known.id.id == *id)
     }
 
     /// Makes a public message of the customer known again; the conversation's events are these, in order.
-    pub(crate) fn recall_message(&mut self, source: Symbol, id: &str, events: &[&Event], facts: &Facts) {
-        let place = events.iter().position(|event| event.id.source == source && event.id.id == id);
+    pub(crate) fn recall_message(&mut self, source: Symbol, id: &PackedId, events: &[&Event], facts: &Facts) {
+        let place = events.iter().position(|event| event.id.source == source && event.id.id == *id);
         let (Some(place), Some(first)) = (place, events.first()) else { return };
         let mut facts = facts.fresh();
         let mut then = Self::begin(first, events, &mut facts);

@@ -1,11 +1,16 @@
 //! What platforms reported, parsed and interned.
 
+mod packed_id;
+
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::series::{DimensionValues, Symbol};
 use crate::subject::{SubjectRef, number_of};
 use crate::time::Timestamp;
+
+pub use packed_id::PackedId;
+pub(crate) use packed_id::{Form, Packed};
 
 /// An id as platforms give them: up to 23 bytes are kept in place, a longer one is shared when it is cloned.
 pub type Id = SmolStr;
@@ -16,7 +21,7 @@ pub struct EventId {
     /// The system that reported it.
     pub source: Symbol,
     /// Its id there.
-    pub id: Id,
+    pub id: PackedId,
 }
 
 /// One event of a subject.
@@ -71,7 +76,7 @@ pub enum Payload {
     /// A message of the same source was given a sentiment later.
     SentimentScored {
         /// The id of the message's event.
-        message: Id,
+        message: PackedId,
         /// The score.
         sentiment: Sentiment,
     },

@@ -12,7 +12,7 @@ use foldhash::fast::{FixedState, RandomState};
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Unreadable, decode, encode};
-use crate::event::{Event, EventId, Payload};
+use crate::event::{Event, EventId, Form, Packed as Id, PackedId, Payload};
 use crate::series::{Names, Symbol};
 use crate::time::Timestamp;
 
@@ -41,19 +41,19 @@ pub enum Added {
 #[derive(Debug, Clone, Copy)]
 struct Order<'a> {
     source: Symbol,
-    id: &'a [u8],
+    id: Id<'a>,
     sequence: Option<u64>,
 }
 
 fn order(event: &Event) -> Order<'_> {
-    Order { source: event.id.source, id: event.id.id.as_bytes(), sequence: event.sequence }
+    Order { source: event.id.source, id: event.id.id.packed(), sequence: event.sequence }
 }
 
 /// Events, each after its length.
 #[derive(Debug, Clone, Default)]
 struct Packed(Vec<u8>);
 
-/// An event as it is written: first, so that they can be read alone, its time in eight bytes and its id after its length in two; then
+/// An event as it is written: first, so that they can be read alone, its time in eight bytes and its id after its length or form; then
 /// the rest, which begins with what [`order_of`] reads.
 #[derive(Serialize, Deserialize)]
 struct Rest<'a> {
@@ -63,8 +63,12 @@ struct Rest<'a> {
     payload: Cow<'a, Payload>,
 }
 
-/// The bytes before the id.
-const BEFORE_ID: usize = 8 + 2;
+/// The most bytes before an id: the time, the form and, of a long text, its length in two.
+const BEFORE_ID: usize = 8 + 1 + 2;
+/// In the place of a text's length: what else stands there.
+const DIGITS: u8 = 255;
+const UUID: u8 = 254;
+const LONG_TEXT: u8 = 253;
 
 /// The most bytes of a short event, its length included.
 const SHORT: usize = 255;
@@ -74,33 +78,35 @@ const LONG: u8 = u8::MAX;
 impl Packed {
     fn push(&mut self, event: &Event) {
         let Event { id: EventId { source, id }, time, sequence, attributes, payload } = event;
-        let mut head = [0; 1 + BEFORE_ID];
-        head[1..9].copy_from_slice(&time.millis().to_le_bytes());
-        head[9..].copy_from_slice(&u16::try_from(id.len()).expect("ids are shorter than 64 KiB").to_le_bytes());
+        let id = id.packed();
         let rest = Rest {
             source: *source,
             sequence: *sequence,
             attributes: Cow::Borrowed(attributes),
             payload: Cow::Borrowed(payload),
         };
+        let (head, used) = head(*time, id);
+        let head = &head[..used];
+        // In one piece, behind its length.
         let mut bytes = [0; SHORT];
-        let before = BEFORE_ID + id.len();
-        let room = SHORT.saturating_sub(1 + before);
-        if let Ok(rest) = postcard::to_slice(&rest, &mut bytes[..room]) {
-            head[0] = u8::try_from(before + rest.len()).expect("below 255");
-            self.0.reserve(1 + before + rest.len());
-            self.0.extend_from_slice(&head);
-            self.0.extend_from_slice(id.as_bytes());
-            self.0.extend_from_slice(rest);
-            return;
+        let (ids, before) = (1 + head.len(), 1 + head.len() + id.bytes.len());
+        if before < SHORT {
+            bytes[1..ids].copy_from_slice(head);
+            bytes[ids..before].copy_from_slice(id.bytes);
+            if let Ok(written) = postcard::to_slice(&rest, &mut bytes[before..]) {
+                let end = before + written.len();
+                bytes[0] = u8::try_from(end - 1).expect("below 255");
+                self.0.extend_from_slice(&bytes[..end]);
+                return;
+            }
         }
         let rest = encode(&rest);
         self.0.push(LONG);
-        let length = u32::try_from(before + rest.len()).expect("an event is far smaller than 4 GiB");
-        self.0.extend_from_slice(&length.to_le_bytes());
-        self.0.extend_from_slice(&head[1..]);
-        self.0.extend_from_slice(id.as_bytes());
-        self.0.extend_from_slice(&rest);
+        let length = u32::try_from(head.len() + id.bytes.len() + rest.len());
+        self.0.extend_from_slice(&length.expect("an event is far smaller than 4 GiB").to_le_bytes());
+        for part in [head, id.bytes, &rest] {
+            self.0.extend_from_slice(part);
+        }
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -113,6 +119,24 @@ impl Packed {
     }
 }
 
+/// What stands before an id, and how many bytes that takes.
+fn head(time: Timestamp, id: Id) -> ([u8; BEFORE_ID], usize) {
+    let mut head = [0; BEFORE_ID];
+    head[..8].copy_from_slice(&time.millis().to_le_bytes());
+    let length = u16::try_from(id.bytes.len()).expect("ids are shorter than 64 KiB");
+    match (id.form, u8::try_from(length)) {
+        (Form::Digits, _) => head[8] = DIGITS,
+        (Form::Uuid, _) => head[8] = UUID,
+        (Form::Text, Ok(length)) if length < LONG_TEXT => head[8] = length,
+        (Form::Text, _) => {
+            head[8] = LONG_TEXT;
+            head[9..].copy_from_slice(&length.to_le_bytes());
+            return (head, BEFORE_ID);
+        }
+    }
+    (head, BEFORE_ID - 2)
+}
+
 /// The first event, without its length, and what follows it.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     match bytes {
@@ -123,17 +147,23 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Time, id and the rest of an event as it is written.
-fn parts(bytes: &[u8]) -> Option<(i64, &[u8], &[u8])> {
+fn parts(bytes: &[u8]) -> Option<(i64, Id<'_>, &[u8])> {
     let (time, bytes) = bytes.split_first_chunk()?;
-    let (length, bytes) = bytes.split_first_chunk()?;
-    let (id, rest) = bytes.split_at_checked(u16::from_le_bytes(*length).into())?;
-    Some((i64::from_le_bytes(*time), id, rest))
+    let (form, length, bytes) = match bytes {
+        [DIGITS, bytes @ ..] => (Form::Digits, 16, bytes),
+        [UUID, bytes @ ..] => (Form::Uuid, 16, bytes),
+        [LONG_TEXT, a, b, bytes @ ..] => (Form::Text, u16::from_le_bytes([*a, *b]).into(), bytes),
+        [length, bytes @ ..] => (Form::Text, usize::from(*length), bytes),
+        [] => return None,
+    };
+    let (bytes, rest) = bytes.split_at_checked(length)?;
+    Some((i64::from_le_bytes(*time), Id { form, bytes }, rest))
 }
 
 fn read(bytes: &[u8]) -> Result<Event, Unreadable> {
     let damaged = || Unreadable("an event is damaged".to_owned());
     let (time, id, rest) = parts(bytes).ok_or_else(damaged)?;
-    let id = std::str::from_utf8(id).map_err(|_| damaged())?.into();
+    let id = PackedId::unpacked(id).ok_or_else(damaged)?;
     let Rest { source, sequence, attributes, payload } = decode(rest)?;
     Ok(Event {
         id: EventId { source, id },
@@ -261,7 +291,7 @@ impl Timeline {
             let (week, place) = large.index.get(id)?;
             return Some(event(split(large.weeks.get(week)?.events.0.get(*place..)?)?.0));
         }
-        let has_id = |bytes: &&[u8]| parts(bytes).is_some_and(|(_, known, _)| known == id.id.as_bytes());
+        let has_id = |bytes: &&[u8]| parts(bytes).is_some_and(|(_, known, _)| known == id.id.packed());
         self.few.iter().filter(has_id).map(event).find(|event| event.id == *id)
     }
 
@@ -432,7 +462,7 @@ pub fn in_order<'a>(events: impl Iterator<Item = &'a Event>, names: &Names) -> V
 /// Two events of one instant: by sequence where both have one, then by id, then by source.
 fn compare(a: Order, b: Order, names: &Names) -> Ordering {
     let sequences = a.sequence.zip(b.sequence).map_or(Ordering::Equal, |(a, b)| a.cmp(&b));
-    sequences.then_with(|| a.id.cmp(b.id)).then_with(|| names.text(a.source).cmp(names.text(b.source)))
+    sequences.then_with(|| a.id.cmp(&b.id)).then_with(|| names.text(a.source).cmp(names.text(b.source)))
 }
 
 #[cfg(test)]
@@ -456,7 +486,11 @@ mod tests {
     }
 
     fn ids(timeline: &Timeline, names: &Names) -> String {
-        in_order(timeline.active().iter(), names).iter().map(|event| &*event.id.id).collect::<Vec<_>>().join(" ")
+        in_order(timeline.active().iter(), names)
+            .iter()
+            .map(|event| event.id.id.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -479,8 +513,14 @@ mod tests {
         for count in [0, 1, 5, 63, 64, 300] {
             let mut timeline = Timeline::default();
             for n in 0..count {
-                // Some ids are as long as ids may be, so that their events are written another way.
-                let id = format!("{n}{}", if n % 3 == 0 { "x".repeat(300) } else { String::new() });
+                // Numbers, texts, and texts so long that they, or their events, are written another way.
+                let id = match n % 5 {
+                    0 => format!("{n:032x}"),
+                    1 => format!("{n:08x}-0000-4000-8000-00ab00cd00ef"),
+                    2 => format!("{n}{}", "x".repeat(225 + usize::try_from(n).expect("small") % 40)),
+                    3 => format!("{n}{}", "x".repeat(300)),
+                    _ => n.to_string(),
+                };
                 let mut event = message(&names, &id, n * WEEK_MS / 50, (n % 2 == 0).then_some(n.unsigned_abs()));
                 if n % 7 == 0 {
                     event.attributes = [(names.symbol("plan"), Some(names.symbol("gold")))].into();
