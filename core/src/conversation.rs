@@ -9,10 +9,12 @@ mod resolution;
 mod response;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroI64;
+use std::sync::Arc;
 
 use crate::dimension::Dimension;
-use crate::event::{Actor, Assignee, Event, EventId, Initiator, PackedId, Payload, Sentiment, Status, Visibility};
-use crate::fact::{Anchor, Fact, Facts, Holding, Lasted, Measure};
+use crate::event::{Actor, Assignee, Event, EventId, Id, Initiator, PackedId, Payload, Sentiment, Status, Visibility};
+use crate::fact::{Anchor, Fact, Facts, Lasted, Measure};
 use crate::rules::TargetKind;
 use crate::series::{DimensionValues, SeriesId, Symbol};
 use crate::subject::number_of;
@@ -92,12 +94,11 @@ pub struct Conversation {
     series_at_opening: SeriesId,
     /// `None` as long as neither an opening nor a public message tells.
     initiator: Option<Initiator>,
-    values: DimensionValues,
+    /// As the table of series has them.
+    values: Arc<DimensionValues>,
     series: SeriesId,
     /// Deleted, spam or merged away.
     excluded: bool,
-    /// The conversation it is merged into.
-    merged_into: Option<Box<str>>,
     /// The dimension values the backlog counts it under now.
     backlog_series: SeriesId,
 
@@ -115,20 +116,16 @@ pub struct Conversation {
     waiting_for_bot_since: Option<Timestamp>,
     replies: i64,
 
-    legs: BTreeMap<Box<str>, Leg>,
-    connected_legs: usize,
-    /// SLA targets not fulfilled yet.
-    promises: Vec<Promise>,
     waited_before: bool,
 
     bot_since: Option<Timestamp>,
-    /// Stated while the conversation counts as solved by a bot.
-    contained: Holding,
+    /// The resolution that is stated as a bot's, and the dimension values it counts under.
+    contained: Option<(Timestamp, SeriesId)>,
 
-    customer: Option<Box<str>>,
-    customer_number: Option<i64>,
-    /// The contact it is: the customer and the topic it has come to be about.
-    contact: Holding,
+    customer: Option<Id>,
+    customer_number: Option<NonZeroI64>,
+    /// The contact it is stated to be: the customer and the topic it has come to be about.
+    contact: Option<NonZeroI64>,
     transferred: bool,
     /// Reopened within [`FIRST_CONTACT_WINDOW_MS`] of a resolution.
     reopened_soon: bool,
@@ -144,17 +141,50 @@ pub struct Conversation {
     /// The agent assigned last and not replied yet.
     to_reply: Option<(Symbol, Timestamp)>,
 
-    /// Sentiments scored after their messages.
-    scores: BTreeMap<EventId, Sentiment>,
-    /// How many of the events still to be walked over gave one of these scores.
-    scores_ahead: usize,
     /// The public message of the customer that was written last, or scored since: the one that is mostly scored.
     customer_message: Option<CustomerMessage>,
     /// Whether the event being walked over gave a negative duration.
     skewed: bool,
+    /// `None` as long as it has nothing of that.
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What most conversations have nothing of.
+#[derive(Debug, Clone)]
+struct Seldom {
+    /// The conversation it is merged into.
+    merged_into: Option<Box<str>>,
+    legs: BTreeMap<Box<str>, Leg>,
+    connected_legs: usize,
+    /// SLA targets not fulfilled yet.
+    promises: Vec<Promise>,
+    /// Sentiments scored after their messages.
+    scores: BTreeMap<EventId, Sentiment>,
+    /// How many of the events still to be walked over gave one of these scores.
+    scores_ahead: usize,
+}
+
+impl Seldom {
+    const NOTHING: Self = Self {
+        merged_into: None,
+        legs: BTreeMap::new(),
+        connected_legs: 0,
+        promises: Vec::new(),
+        scores: BTreeMap::new(),
+        scores_ahead: 0,
+    };
 }
 
 impl Conversation {
+    fn seldom(&self) -> &Seldom {
+        static NOTHING: Seldom = Seldom::NOTHING;
+        self.seldom.as_deref().unwrap_or(&NOTHING)
+    }
+
+    fn seldom_mut(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_with(|| Box::new(Seldom::NOTHING))
+    }
+
     /// The conversation at its opening: the first `opened` event, else, as long as none is known, the first event.
     pub(crate) fn begin(first: &Event, events: &[&Event], facts: &mut Facts) -> Self {
         let reported = events.iter().find_map(|event| match &event.payload {
@@ -171,15 +201,7 @@ impl Conversation {
             change_values(&mut values, &first.payload);
             first.time
         };
-        let series = facts.series(&values);
-        let mut scores = BTreeMap::new();
-        let mut scores_ahead = 0;
-        for event in events {
-            if let Payload::SentimentScored { message, sentiment } = &event.payload {
-                scores_ahead += 1;
-                scores.insert(EventId { source: event.id.source, id: message.clone() }, *sentiment);
-            }
-        }
+        let (series, values) = facts.interned(&values);
         let initiator = match reported {
             Some((_, opened)) => Some(opened.initiator),
             None => events.iter().find_map(|event| public_author(event)).map(initiator_of),
@@ -194,7 +216,6 @@ impl Conversation {
             values,
             series,
             excluded: false,
-            merged_into: None,
             backlog_series: series,
             progress: Progress::Open,
             spans: vec![(opened_at, Progress::Open)],
@@ -207,15 +228,12 @@ impl Conversation {
             first_response_given: false,
             waiting_for_bot_since: None,
             replies: 0,
-            legs: BTreeMap::new(),
-            connected_legs: 0,
-            promises: Vec::new(),
             waited_before: false,
             bot_since: None,
-            contained: Holding::default(),
+            contained: None,
             customer: customer.map(Into::into),
-            customer_number: customer.map(customer_number),
-            contact: Holding::default(),
+            customer_number: customer.and_then(|customer| NonZeroI64::new(customer_number(customer))),
+            contact: None,
             transferred: false,
             reopened_soon: false,
             owned_by_bot: false,
@@ -226,16 +244,22 @@ impl Conversation {
             last_agent,
             assigned_to_agent_before: false,
             to_reply: None,
-            scores,
-            scores_ahead,
             customer_message: None,
             skewed: false,
+            seldom: None,
         };
+        for event in events {
+            if let Payload::SentimentScored { message, sentiment } = &event.payload {
+                let seldom = state.seldom_mut();
+                seldom.scores_ahead += 1;
+                seldom.scores.insert(EventId { source: event.id.source, id: message.clone() }, *sentiment);
+            }
+        }
         facts.state(Measure::Opened, opened_at, series, 0);
         facts.state(Measure::Backlog, opened_at, series, opened_at.millis());
         state.make_contact(facts);
         if let Some(customer) = state.customer_number {
-            facts.state(Measure::CustomerContact, opened_at, series, customer);
+            facts.state(Measure::CustomerContact, opened_at, series, customer.get());
         }
         state.promise(TargetKind::Resolution, opened_at, facts);
         if initiator == Some(Initiator::Customer) {
@@ -326,32 +350,36 @@ impl Conversation {
         let changes_values = matches!(event.payload, Payload::Updated(_) | Payload::Assigned { .. });
         let mut before = None;
         if sets_attributes || changes_values {
-            let mut values = self.values.clone();
+            let mut values = DimensionValues::clone(&self.values);
             if sets_attributes {
                 set_attributes(&mut values, event);
+                before = Some(Arc::new(values.clone()));
             }
-            // The values until now, but for what the event itself says of custom attributes.
-            before = Some(values.clone());
             change_values(&mut values, &event.payload);
-            if values != self.values {
+            if values != *self.values {
                 let topic = self.values.get(&Dimension::Topic);
-                self.values = values;
+                let (series, values) = facts.interned(&values);
+                self.series = series;
+                let until_now = std::mem::replace(&mut self.values, values);
+                before.get_or_insert(until_now);
                 if self.values.get(&Dimension::Topic) != topic {
                     self.make_contact(facts);
                 }
-                self.series = facts.series(&self.values);
                 self.move_levels(at, facts);
             }
         }
+        // The values until now, but for what the event itself says of custom attributes.
+        let before = |this: &Self| before.unwrap_or_else(|| Arc::clone(&this.values));
         match &event.payload {
             Payload::StatusChanged { status, merged_into, actor } => {
                 self.enter(*status, merged_into.as_deref(), *actor, at, facts);
             }
             Payload::Assigned { to, reason } => {
-                self.assign(*to, *reason, &before.unwrap_or_default(), at, facts);
+                let before = before(self);
+                self.assign(*to, *reason, &before, at, facts);
             }
             Payload::MessageCreated { actor, visibility, quick_reply, sentiment } => {
-                let sentiment = self.scores.get(&event.id).copied().or(*sentiment);
+                let sentiment = self.score(&event.id).or(*sentiment);
                 self.message(*actor, *visibility, *quick_reply, sentiment, at, facts);
                 if let (Actor::Customer, Visibility::Public) = (actor, visibility) {
                     let (id, series) = (event.id.clone(), self.series);
@@ -360,8 +388,9 @@ impl Conversation {
             }
             Payload::SentimentScored { message, sentiment } => {
                 // Scores known from the beginning on counted with their messages.
-                if let Some(ahead) = self.scores_ahead.checked_sub(1) {
-                    self.scores_ahead = ahead;
+                let ahead = self.seldom.as_mut().map(|seldom| &mut seldom.scores_ahead).filter(|ahead| **ahead > 0);
+                if let Some(ahead) = ahead {
+                    *ahead -= 1;
                 } else {
                     self.score_known(EventId { source: event.id.source, id: message.clone() }, *sentiment, facts);
                 }
@@ -372,7 +401,7 @@ impl Conversation {
                 facts.state(Measure::Cost, at, facts.series(&values), *micros);
             }
             Payload::Updated(_) => {
-                let known = before.unwrap_or_default();
+                let known = before(self);
                 for tag in self.values.tags().iter().filter(|tag| !known.tags().contains(tag)) {
                     facts.state(Measure::Tagged, at, facts.series(&self.values.with_only_tag(*tag)), 0);
                 }
@@ -399,12 +428,12 @@ impl Conversation {
 
     /// The conversation it is merged into now.
     pub(crate) fn merged_into(&self) -> Option<&str> {
-        self.merged_into.as_deref()
+        self.seldom().merged_into.as_deref()
     }
 
     /// The last score of a message, given after it was written.
     pub(crate) fn score(&self, message: &EventId) -> Option<Sentiment> {
-        self.scores.get(message).copied()
+        self.seldom().scores.get(message).copied()
     }
 
     /// How long it took from one instant to another, on both clocks. A negative duration comes from skewed clocks and
@@ -438,17 +467,23 @@ impl Conversation {
 
     /// States that the customer began this conversation, about what it is about now: platforms learn the topic late.
     fn make_contact(&mut self, facts: &mut Facts) {
-        let mut now = facts.fresh();
-        if let Some(contact) = self.contact(facts) {
-            now.state(Measure::Contact, self.opened_at, self.series_at_opening, contact);
+        let now = self.contact(facts);
+        if self.contact == now {
+            return;
         }
-        self.contact.become_now(now, facts);
+        let (at, series) = (self.opened_at, self.series_at_opening);
+        if let Some(until_now) = std::mem::replace(&mut self.contact, now) {
+            facts.lower(Measure::Contact, at, series, until_now.get());
+        }
+        if let Some(now) = now {
+            facts.state(Measure::Contact, at, series, now.get());
+        }
     }
 
     /// Which contact this is now, where the customer is known.
-    fn contact(&self, facts: &Facts) -> Option<i64> {
+    fn contact(&self, facts: &Facts) -> Option<NonZeroI64> {
         let topic = self.values.get(&Dimension::Topic).map_or("", |topic| facts.text(topic));
-        self.customer.as_deref().map(|customer| contact_number(customer, topic))
+        self.customer.as_deref().and_then(|customer| NonZeroI64::new(contact_number(customer, topic)))
     }
 
     /// Levels never move before the conversation was opened, however skewed the clocks.

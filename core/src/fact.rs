@@ -2,6 +2,8 @@
 
 mod measure;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::rules::Rules;
@@ -137,6 +139,12 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn series(&self, values: &DimensionValues) -> SeriesId {
         self.names.series(values)
+    }
+
+    /// The series of some dimension values, and these as the table of series has them.
+    #[must_use]
+    pub fn interned(&self, values: &DimensionValues) -> (SeriesId, Arc<DimensionValues>) {
+        self.names.interned(values)
     }
 
     /// The text of a symbol.

@@ -479,14 +479,16 @@ impl Recorder {
             let mut left = u64::MAX >> (u64::BITS as usize - facts.len());
             while let Some(first) = facts.get(left.trailing_zeros() as usize) {
                 let mut draft = Draft::new(first.at.millis(), first.series, subject);
-                for (place, fact) in facts.iter().enumerate() {
+                let mut looked_at = left;
+                while let Some(fact) = facts.get(looked_at.trailing_zeros() as usize) {
+                    let place = looked_at & looked_at.wrapping_neg();
+                    looked_at &= !place;
                     let &Fact { measure, anchor, clock, at, series, value, weight } = fact;
-                    if left >> place & 1 == 1
-                        && series == first.series
+                    if series == first.series
                         && at == first.at
                         && draft.add(ColumnKey { measure, anchor, clock }.number(), weight, value)
                     {
-                        left &= !(1 << place);
+                        left &= !place;
                     }
                 }
                 self.write(tenant, &draft);

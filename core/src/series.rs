@@ -447,6 +447,15 @@ impl Names {
         SeriesId(self.series.intern(values))
     }
 
+    /// The series of some dimension values, and these as they are kept here.
+    ///
+    /// # Panics
+    /// Never: what was interned is there.
+    pub fn interned(&self, values: &DimensionValues) -> (SeriesId, Arc<DimensionValues>) {
+        let series = self.series(values);
+        (series, Arc::clone(self.series.value(series.0).expect("it was just interned")))
+    }
+
     /// The dimension values of a series.
     pub fn values(&self, series: SeriesId) -> Option<&DimensionValues> {
         self.series.value(series.0).map(AsRef::as_ref)

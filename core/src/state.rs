@@ -149,45 +149,57 @@ pub struct Subject {
     kind: SubjectKind,
     id: Id,
     timeline: Timeline,
-    /// Sorted.
-    mentions: Vec<Mention>,
-    /// By the conversation that was merged into this one.
-    moved: BTreeMap<Id, Vec<Moved>>,
     state: Option<State>,
     /// What had been stated before the first change that needs a new fold; see [`Self::settle`].
     stated: Option<Vec<Fact>>,
     /// How many events there were when one was last given a walk of its own; see [`Self::may_walk`].
     walked_at: u8,
+    /// `None` as long as there is nothing of that.
+    outside: Option<Box<Outside>>,
+}
+
+/// What a conversation has to do with other subjects; most have nothing to do with any.
+#[derive(Debug, Default)]
+struct Outside {
+    /// Sorted.
+    mentions: Vec<Mention>,
+    /// By the conversation that was merged into this one.
+    moved: BTreeMap<Id, Vec<Moved>>,
     /// Where this conversation's messages were moved last, and which.
     sent: Option<(Box<str>, Vec<Moved>)>,
+}
+
+impl Outside {
+    const NOTHING: Self = Self { mentions: Vec::new(), moved: BTreeMap::new(), sent: None };
+
+    /// About how much memory it takes.
+    fn bytes(&self) -> usize {
+        const MOVED: usize = 200;
+        size_of::<Self>()
+            + self.mentions.capacity() * size_of::<Mention>()
+            + self.moved.values().map(Vec::len).sum::<usize>() * MOVED
+            + self.sent.as_ref().map_or(0, |(_, messages)| messages.len() * MOVED)
+    }
 }
 
 impl Subject {
     /// A subject of which nothing is known.
     #[must_use]
     pub fn new(kind: SubjectKind, id: Id) -> Self {
-        Self {
-            kind,
-            id,
-            timeline: Timeline::default(),
-            mentions: Vec::new(),
-            moved: BTreeMap::new(),
-            state: None,
-            stated: None,
-            walked_at: 0,
-            sent: None,
-        }
+        Self { kind, id, timeline: Timeline::default(), state: None, stated: None, walked_at: 0, outside: None }
+    }
+
+    fn outside(&self) -> &Outside {
+        static NOTHING: Outside = Outside::NOTHING;
+        self.outside.as_deref().unwrap_or(&NOTHING)
     }
 
     /// About how much memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        const MOVED: usize = 200;
         size_of::<Self>()
             + self.id.len()
             + self.timeline.bytes()
-            + self.mentions.capacity() * size_of::<Mention>()
-            + self.moved.values().map(Vec::len).sum::<usize>() * MOVED
-            + self.sent.as_ref().map_or(0, |(_, messages)| messages.len() * MOVED)
+            + self.outside.as_ref().map_or(0, |outside| outside.bytes())
             + self.state.as_ref().map_or(0, |state| state.bytes() + STATE_HEAP)
     }
 
@@ -199,7 +211,7 @@ impl Subject {
         let must_fold_again = self.state.as_ref().is_none_or(|state| state.must_fold_again_for(event))
             || self.last_from_outside().is_some_and(|last| last >= event.time)
             // A message that was moved here may have the same id as one of this conversation.
-            || (!self.moved.is_empty() && matches!(event.payload, Payload::SentimentScored { .. }));
+            || (!self.outside().moved.is_empty() && matches!(event.payload, Payload::SentimentScored { .. }));
         let added = self.timeline.add(event, names);
         let begins = added == Added::Last && self.begins_with(event);
         match (added, &mut self.state) {
@@ -257,7 +269,7 @@ impl Subject {
     /// States what a late event of a short conversation changes; false where it has to be folded again for that.
     fn take_in_late(&mut self, event: &Event, facts: &mut Facts) -> bool {
         let conversation = self.state.as_ref().and_then(State::conversation);
-        let is_more = !self.mentions.is_empty() || !self.moved.is_empty() || Conversation::tells_of_others(event);
+        let is_more = self.has_mentions_or_moved() || Conversation::tells_of_others(event);
         if is_more || conversation.is_none_or(Conversation::is_excluded) || !self.may_walk() {
             return false;
         }
@@ -272,9 +284,12 @@ impl Subject {
     /// Whether nothing but this event is known, and it leaves the subject counted where it is.
     fn begins_with(&self, event: &Event) -> bool {
         self.timeline.len() == 1
-            && self.mentions.is_empty()
-            && self.moved.is_empty()
+            && !self.has_mentions_or_moved()
             && !matches!(event.payload, Payload::StatusChanged { .. })
+    }
+
+    fn has_mentions_or_moved(&self) -> bool {
+        self.outside.as_ref().is_some_and(|outside| !outside.mentions.is_empty() || !outside.moved.is_empty())
     }
 
     /// Its id.
@@ -284,7 +299,7 @@ impl Subject {
 
     /// Takes in that another subject's event names this conversation.
     pub fn mention(&mut self, mention: Mention, facts: &mut Facts) {
-        let Err(place) = self.mentions.binary_search(&mention) else { return };
+        let Err(place) = self.outside().mentions.binary_search(&mention) else { return };
         let last_event = self.timeline.last().max(self.last_moved());
         if let Some(conversation) = self.state.as_ref().and_then(State::conversation)
             && self.stated.is_none()
@@ -294,19 +309,20 @@ impl Subject {
         } else {
             self.unsettle(facts.names(), facts.rules());
         }
-        self.mentions.insert(place, mention);
+        self.outside.get_or_insert_default().mentions.insert(place, mention);
     }
 
     /// Replaces the messages that came from one conversation; an empty list for one that is no longer merged into this.
     pub fn receive(&mut self, from: Id, messages: Vec<Moved>, names: &Names, rules: &Rules) {
-        if self.moved.get(&from).map_or(&[][..], Vec::as_slice) == messages {
+        if self.outside().moved.get(&from).map_or(&[][..], Vec::as_slice) == messages {
             return;
         }
         self.unsettle(names, rules);
+        let moved = &mut self.outside.get_or_insert_default().moved;
         if messages.is_empty() {
-            self.moved.remove(&from);
+            moved.remove(&from);
         } else {
-            self.moved.insert(from, messages);
+            moved.insert(from, messages);
         }
     }
 
@@ -342,17 +358,18 @@ impl Subject {
     /// Only settling changes it.
     pub fn outgoing(&mut self, names: &Names) -> Vec<(Box<str>, Vec<Moved>)> {
         let now = self.messages_to_move(names);
-        if now == self.sent {
+        if now == self.outside().sent {
             return Vec::new();
         }
         let mut letters = Vec::new();
-        if let Some((old_target, _)) = self.sent.take()
+        let sent = &mut self.outside.get_or_insert_default().sent;
+        if let Some((old_target, _)) = sent.take()
             && now.as_ref().is_none_or(|(target, _)| *target != old_target)
         {
             letters.push((old_target, Vec::new()));
         }
         letters.extend(now.clone());
-        self.sent = now;
+        *sent = now;
         letters
     }
 
@@ -379,7 +396,7 @@ impl Subject {
     fn moved_in(&self) -> Vec<&Moved> {
         let mut by_origin: BTreeMap<&Id, Vec<&Moved>> = BTreeMap::new();
         let mut known: HashSet<(&Id, &EventId)> = HashSet::new();
-        for moved in self.moved.values().flatten() {
+        for moved in self.outside().moved.values().flatten() {
             if moved.origin != self.id && known.insert((&moved.origin, &moved.message.id)) {
                 by_origin.entry(&moved.origin).or_default().push(moved);
             }
@@ -388,12 +405,12 @@ impl Subject {
     }
 
     fn last_moved(&self) -> Option<Timestamp> {
-        self.moved.values().flatten().map(|moved| moved.message.time).max()
+        self.outside().moved.values().flatten().map(|moved| moved.message.time).max()
     }
 
     /// The last instant at which something from outside the timeline has its place.
     fn last_from_outside(&self) -> Option<Timestamp> {
-        self.mentions.last().map(|mention| mention.at).max(self.last_moved())
+        self.outside().mentions.last().map(|mention| mention.at).max(self.last_moved())
     }
 
     /// Events of the timeline and moved messages, in order.
@@ -411,7 +428,7 @@ impl Subject {
         let mut facts = Facts::new(names, rules);
         let mut credits = facts.fresh();
         let Some(mut state) = State::begin(self.kind, &self.id, events, &mut facts) else { return (None, Vec::new()) };
-        let mut mentions = self.mentions.iter().peekable();
+        let mut mentions = self.outside().mentions.iter().peekable();
         for event in events {
             while let Some(mention) = mentions.next_if(|mention| mention.at < event.time) {
                 credit(&state, *mention, &mut credits);

@@ -70,6 +70,9 @@ const DIGITS: u8 = 255;
 const UUID: u8 = 254;
 const LONG_TEXT: u8 = 253;
 
+/// Room is made for so many bytes at least: two or three events.
+const FEW: usize = 96;
+
 /// The most bytes of a short event, its length included.
 const SHORT: usize = 255;
 /// In the place of the length of an event that is longer: four bytes follow with its length.
@@ -96,6 +99,10 @@ impl Packed {
             if let Ok(written) = postcard::to_slice(&rest, &mut bytes[before..]) {
                 let end = before + written.len();
                 bytes[0] = u8::try_from(end - 1).expect("below 255");
+                if self.0.capacity() - self.0.len() < end {
+                    // By half: most of a node's memory is timelines, and twice as much would leave a quarter of that empty.
+                    self.0.reserve_exact(end.max(self.0.len() / 2).max(FEW));
+                }
                 self.0.extend_from_slice(&bytes[..end]);
                 return;
             }

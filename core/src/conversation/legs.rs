@@ -3,7 +3,9 @@
 //! A leg's instants may come in any order, so its facts follow from all that is known of it and are stated anew with each
 //! of its events.
 
-use super::Conversation;
+use std::num::NonZeroI64;
+
+use super::{Conversation, Seldom};
 use crate::dimension::Dimension;
 use crate::event::{LegChange, LegEnd, LegState};
 use crate::fact::{Fact, Facts, Holding, Measure};
@@ -280,8 +282,9 @@ fn outcome(reason: Option<LegEnd>) -> &'static str {
 impl Conversation {
     /// A leg entered a state.
     pub(super) fn leg(&mut self, change: &LegChange, at: Timestamp, facts: &mut Facts) {
-        let customer = self.customer_number;
-        let leg = self.legs.entry(change.leg.clone()).or_default();
+        let customer = self.customer_number.map(NonZeroI64::get);
+        let seldom = self.seldom.get_or_insert_with(|| Box::new(Seldom::NOTHING));
+        let leg = seldom.legs.entry(change.leg.clone()).or_default();
         let connects = leg.learn(change, at, &self.values, facts);
         let mut now = facts.fresh();
         leg.state(customer, &mut now);
@@ -289,7 +292,7 @@ impl Conversation {
         if !connects {
             return;
         }
-        self.connected_legs += 1;
+        seldom.connected_legs += 1;
         self.reached_human = true;
         if let Some(agent) = leg.agent {
             let before = leg.instant(at, &self.values).values;
@@ -299,7 +302,8 @@ impl Conversation {
 
     /// Dimension values have changed: legs in a queue or in conversation count under the new ones from now on.
     pub(super) fn move_legs(&mut self, at: Timestamp, facts: &mut Facts) {
-        for leg in self.legs.values_mut().filter(|leg| leg.ended.is_none()) {
+        let Some(seldom) = &mut self.seldom else { return };
+        for leg in seldom.legs.values_mut().filter(|leg| leg.ended.is_none()) {
             let Some(before) = leg.values.last().cloned() else { continue };
             let instant = leg.instant(at, &self.values);
             leg.note(&instant);

@@ -124,14 +124,14 @@ impl Conversation {
                 holding: Holding::default(),
             };
             promise.begin(at, promised(&self.values, &promise, facts), facts);
-            self.promises.push(promise);
+            self.seldom_mut().promises.push(promise);
         }
     }
 
     /// Dimension values have changed: what is running counts under the new ones from now on.
     pub(super) fn move_promises(&mut self, at: Timestamp, facts: &mut Facts) {
-        let mut promises = std::mem::take(&mut self.promises);
-        for promise in &mut promises {
+        let Some(seldom) = &mut self.seldom else { return };
+        for promise in &mut seldom.promises {
             let series = promised(&self.values, promise, facts);
             let Some(since) = promise.running_since else { continue };
             if promise.is_breached || promise.deadline(facts).is_some_and(|deadline| deadline < at) {
@@ -147,13 +147,12 @@ impl Conversation {
             }
             promise.expect(None, facts);
         }
-        self.promises = promises;
     }
 
     /// The status has changed: resolution pauses while pending.
     pub(super) fn pause_promises(&mut self, at: Timestamp, facts: &mut Facts) {
-        let mut promises = std::mem::take(&mut self.promises);
-        for promise in promises.iter_mut().filter(|promise| promise.target.kind == TargetKind::Resolution) {
+        let Some(seldom) = &mut self.seldom else { return };
+        for promise in seldom.promises.iter_mut().filter(|promise| promise.target.kind == TargetKind::Resolution) {
             match (self.progress, promise.running_since) {
                 (Progress::Pending, Some(_)) => promise.stop(at, facts),
                 (Progress::Open | Progress::OnHold, None) => {
@@ -163,7 +162,6 @@ impl Conversation {
                 _ => {}
             }
         }
-        self.promises = promises;
     }
 
     /// What was promised has happened, credited to an agent.
@@ -174,12 +172,8 @@ impl Conversation {
         at: Timestamp,
         facts: &mut Facts,
     ) {
-        if self.promises.is_empty() {
-            return;
-        }
-        let (fulfilled, rest) =
-            std::mem::take(&mut self.promises).into_iter().partition(|promise: &Promise| promise.target.kind == kind);
-        self.promises = rest;
+        let Some(seldom) = self.seldom.as_mut().filter(|seldom| !seldom.promises.is_empty()) else { return };
+        let fulfilled: Vec<Promise> = seldom.promises.extract_if(.., |promise| promise.target.kind == kind).collect();
         let values = self.values.with(&Dimension::Agent, agent);
         for mut promise in fulfilled {
             promise.stop(at, facts);
@@ -195,11 +189,8 @@ impl Conversation {
 
     /// The customer waits no longer, though nobody answered.
     pub(super) fn cancel_promises_of_waits(&mut self, at: Timestamp, facts: &mut Facts) {
-        let (cancelled, rest) = std::mem::take(&mut self.promises)
-            .into_iter()
-            .partition(|promise: &Promise| promise.target.kind != TargetKind::Resolution);
-        self.promises = rest;
-        for mut promise in cancelled {
+        let Some(seldom) = &mut self.seldom else { return };
+        for mut promise in seldom.promises.extract_if(.., |promise| promise.target.kind != TargetKind::Resolution) {
             promise.stop(at, facts);
         }
     }

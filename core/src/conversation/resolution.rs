@@ -1,6 +1,8 @@
 //! Statuses, episodes and owners.
 
 use super::{Conversation, FIRST_CONTACT_WINDOW_MS, Progress, Resolution};
+use std::num::NonZeroI64;
+
 use crate::dimension::Dimension;
 use crate::event::{Actor, Assignee, AssignmentReason, Status};
 use crate::fact::{Anchor, Facts, Lasted, Measure};
@@ -25,7 +27,11 @@ impl Conversation {
             Status::Resolved | Status::Closed => Progress::Resolved,
             Status::Merged | Status::Deleted | Status::Spam => {
                 self.excluded = true;
-                self.merged_into = merged_into.filter(|_| status == Status::Merged).map(Into::into);
+                if let Some(target) = merged_into.filter(|_| status == Status::Merged) {
+                    self.seldom_mut().merged_into = Some(target.into());
+                } else {
+                    self.is_merged_no_more();
+                }
                 if status != Status::Spam {
                     self.cancel_wait(at, facts);
                 }
@@ -58,7 +64,13 @@ impl Conversation {
 
     fn restore(&mut self) {
         self.excluded = false;
-        self.merged_into = None;
+        self.is_merged_no_more();
+    }
+
+    fn is_merged_no_more(&mut self) {
+        if let Some(seldom) = &mut self.seldom {
+            seldom.merged_into = None;
+        }
     }
 
     /// How long the running episode has been in any of some states.
@@ -111,8 +123,8 @@ impl Conversation {
         self.duration(Measure::FullResolution, (opened_at, at), opened_at, series, facts);
         facts.state(Measure::ResolvedReplies, at, series, self.replies);
         facts.state_at_start(Measure::ResolvedNow, opened_at, self.series_at_opening, 0);
-        if self.replies <= 1 && self.connected_legs <= 1 && !self.transferred && !self.reopened_soon {
-            facts.state(Measure::FirstContact, at, series, self.contact(facts).unwrap_or(0));
+        if self.replies <= 1 && self.seldom().connected_legs <= 1 && !self.transferred && !self.reopened_soon {
+            facts.state(Measure::FirstContact, at, series, self.contact(facts).map_or(0, NonZeroI64::get));
         }
         let taken_back_by_reopening = facts.since(taken_back_from).to_vec();
 
@@ -166,13 +178,25 @@ impl Conversation {
         if self.bot_since.is_none() {
             return;
         }
-        let without_human = self.first_handoff.is_none() && self.replies == 0 && self.connected_legs == 0;
-        let mut now = facts.fresh();
-        if let Some(resolution) = self.resolution.as_ref().filter(|_| without_human) {
-            now.state(Measure::Contained, resolution.at, resolution.series, 0);
-            now.state_at_start(Measure::Contained, self.opened_at, self.series_at_opening, 0);
+        let without_human = self.first_handoff.is_none() && self.replies == 0 && self.seldom().connected_legs == 0;
+        let resolution = self.resolution.as_ref().filter(|_| without_human);
+        let now = resolution.map(|resolution| (resolution.at, resolution.series));
+        if self.contained == now {
+            return;
         }
-        self.contained.become_now(now, facts);
+        let state = |(at, series), facts: &mut Facts| {
+            let at_end = facts.state(Measure::Contained, at, series, 0);
+            [at_end, facts.state_at_start(Measure::Contained, self.opened_at, self.series_at_opening, 0)]
+        };
+        if let Some(until_now) = self.contained {
+            for fact in state(until_now, &mut facts.fresh()) {
+                facts.take_back(fact);
+            }
+        }
+        if let Some(now) = now {
+            state(now, facts);
+        }
+        self.contained = now;
     }
 
     /// The conversation was given to somebody; `before` are the dimension values until then.

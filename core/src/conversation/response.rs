@@ -74,7 +74,7 @@ impl Conversation {
             }
             facts.state(Measure::SentimentScored, known.at, known.series, sentiment.score());
         }
-        self.scores.insert(message, sentiment);
+        self.seldom_mut().scores.insert(message, sentiment);
     }
 
     /// The customer has written (or opened the conversation) and waits, unless waiting already.
@@ -112,7 +112,7 @@ impl Conversation {
         };
         facts.state(Measure::MessageSent, at, series_of_message, 0);
         if let Some(customer) = self.customer_number {
-            facts.state(Measure::CustomerServed, at, series, customer);
+            facts.state(Measure::CustomerServed, at, series, customer.get());
         }
         self.replies += 1;
         self.reached_human = true;

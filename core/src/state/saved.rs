@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mention, Moved, Subject};
+use super::{Mention, Moved, Outside, Subject};
 use crate::archive::{Archive, Change, Key, Kind, Parts, Unreadable, encode};
 use crate::event::Id;
 use crate::grid::SubjectNumber;
@@ -54,9 +54,9 @@ impl Subject {
             id: self.id.clone(),
             kind: self.kind as u8,
             tenant,
-            mentions: Cow::Borrowed(&self.mentions),
-            moved: Cow::Borrowed(&self.moved),
-            sent: Cow::Borrowed(&self.sent),
+            mentions: Cow::Borrowed(&self.outside().mentions),
+            moved: Cow::Borrowed(&self.outside().moved),
+            sent: Cow::Borrowed(&self.outside().sent),
         };
         let mut value = encode(&saved);
         value.extend_from_slice(events);
@@ -93,9 +93,10 @@ impl Subject {
         }
         let mut subject = Self::new(kind, id);
         subject.timeline = Timeline::restored(events, weeks)?;
-        subject.mentions = mentions.into_owned();
-        subject.moved = moved.into_owned();
-        subject.sent = sent.into_owned();
+        let (mentions, moved, sent) = (mentions.into_owned(), moved.into_owned(), sent.into_owned());
+        if !mentions.is_empty() || !moved.is_empty() || sent.is_some() {
+            subject.outside = Some(Box::new(Outside { mentions, moved, sent }));
+        }
         subject.state = subject.fold_all(names, rules).0;
         Ok(subject)
     }
