@@ -200,7 +200,7 @@ fn life(conversations: u64, budget_mib: u64) -> (Peaks, Vec<String>) {
 
 #[test]
 fn two_years_in_little_memory_answer_as_in_all_there_is() {
-    let conversations = setting("DESKPULSE_CONVERSATIONS", 300_000);
+    let conversations = setting("DESKPULSE_CONVERSATIONS", 350_000);
     let budget_mib = setting("DESKPULSE_MEMORY_BUDGET_MIB", 128);
     let (bounded, answers) = life(conversations, budget_mib);
     let (unbounded, expected) = life(conversations, 1 << 16);
