@@ -922,6 +922,9 @@ impl View {
             let before = bounds.partition_point(|bound| *bound <= begin_ms);
             let within = bounds[before..].partition_point(|bound| *bound < end_ms);
             let cutting = &bounds[before..before + within];
+            // Of the day, between its begin and its end where these are asked for.
+            let begin = (before > 0).then_some(begin_ms);
+            let end = (before + within < bounds.len()).then_some(end_ms);
             let is_quartered = cutting.iter().all(|bound| bound.rem_euclid(QUARTER_HOUR_MS) == 0);
             // What came up to the view's epoch had set the day's before that was published.
             let newest = Some(day.last_epoch.load(Ordering::Relaxed)).filter(|newest| *newest <= epoch);
@@ -931,10 +934,11 @@ impl View {
             } else {
                 Advice::Facts
             };
-            if let Advice::Cells(cells) = &advice
-                && cells.each(cutting.is_empty(), range, |bytes| self.effort.take(bytes), &mut see)
-            {
-                continue;
+            if let Advice::Cells(cells) = &advice {
+                let of_day: Vec<i64> = begin.into_iter().chain(cutting.iter().copied()).chain(end).collect();
+                if cells.each(&of_day, |bytes| self.effort.take(bytes), &mut see) {
+                    continue;
+                }
             }
             let to_sum_up = matches!(advice, Advice::SumUp).then(|| day.extent(number));
             let column = self.column(tenant, day, number)?;

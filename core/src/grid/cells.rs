@@ -10,7 +10,8 @@
 //! ask for.
 //!
 //! Cells are made of all that stands of a day once a question has seen it twice without a change, and hold as long as nothing is added
-//! to it. They are swapped in as a whole.
+//! to it. They are swapped in as a whole. Where intervals begin or end within a day, as the days of most time zones do, cells of its
+//! longer stretches are made when they are asked for.
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,10 @@ pub(super) const DENSE: usize = 8;
 const DENSE_THROUGH_LENS: usize = 2;
 /// The most measures and lenses a day keeps anything of.
 const LEFT: usize = 64;
+/// From how many quarter hours on a stretch of a day has cells of its own.
+const LONG: i64 = 8;
+/// The most stretches a day keeps cells of: as many as it has long ones.
+const STRETCHES: usize = 96 / 8;
 
 /// Which dimensions a question looks at, and for each series one that stands for all that agree with it in these.
 pub struct Lens<'a> {
@@ -177,10 +182,11 @@ impl Values {
         let day = Sums::of(&values, worth.days, self.day_ms, DAY_MS);
         let bytes: usize = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
         let bytes = bytes + list.as_deref().map_or(0, size_of_val::<[Value]>) + size_of::<Cells>() + size_of::<Left>();
-        if (quarters.is_none() && day.is_none()) || !room.take(bytes) {
+        if quarters.is_none() && day.is_none() {
             return None;
         }
-        Some(Arc::new(Cells { day_ms: self.day_ms, quarters, list, day, epoch, bytes, room: Arc::clone(room) }))
+        let taken = room.take(bytes)?;
+        Some(Arc::new(Cells { day_ms: self.day_ms, quarters, list, day, stretches: ArcSwap::default(), epoch, taken }))
     }
 }
 
@@ -197,7 +203,7 @@ struct Worth {
 /// Cells, ordered by their begin.
 #[derive(Debug)]
 pub(super) struct Sums {
-    day_ms: i64,
+    begin_ms: i64,
     slot_ms: i64,
     cells: Box<[Kept]>,
     buckets: Box<[Bucket]>,
@@ -205,7 +211,7 @@ pub(super) struct Sums {
 
 impl Sums {
     /// Sorted values; `None` where they are not dense.
-    fn of(values: &[Value], dense: usize, day_ms: i64, slot_ms: i64) -> Option<Self> {
+    fn of(values: &[Value], dense: usize, begin_ms: i64, slot_ms: i64) -> Option<Self> {
         let is_same_cell = |a: &Value, b: &Value| a.cell() == b.cell();
         let count = values.chunk_by(is_same_cell).count();
         if count * dense > values.len() {
@@ -228,17 +234,67 @@ impl Sums {
                 upto: u32::try_from(buckets.len()).ok()?,
             });
         }
-        Some(Self { day_ms, slot_ms, cells: cells.into(), buckets: buckets.into() })
+        Some(Self { begin_ms, slot_ms, cells: cells.into(), buckets: buckets.into() })
+    }
+
+    /// What cells that begin from one instant of the day on, before another, come to as one for each series.
+    fn of_cells(cells: &mut [Cell], begin_ms: i64) -> Option<Self> {
+        cells.sort_unstable_by_key(|cell| cell.series);
+        let (mut kept, mut buckets) = (Vec::new(), Vec::<Bucket>::new());
+        let mut of_one = Vec::new();
+        for same in cells.chunk_by(|a, b| a.series == b.series) {
+            of_one.extend(same.iter().flat_map(|cell| cell.buckets).copied());
+            of_one.sort_unstable_by_key(|bucket| bucket.number);
+            for same in of_one.chunk_by(|a, b| a.number == b.number) {
+                let count = same.iter().try_fold(0u32, |count, bucket| count.checked_add(bucket.count))?;
+                buckets.push(Bucket { number: same[0].number, count });
+            }
+            of_one.clear();
+            kept.push(Kept {
+                slot: 0,
+                series: same[0].series,
+                count: same.iter().map(|cell| cell.count).sum(),
+                sum: same.iter().map(|cell| cell.sum).sum(),
+                min: same.iter().map(|cell| cell.min).min()?,
+                max: same.iter().map(|cell| cell.max).max()?,
+                upto: u32::try_from(buckets.len()).ok()?,
+            });
+        }
+        Some(Self { begin_ms, slot_ms: 0, cells: kept.into(), buckets: buckets.into() })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Cell<'_>> {
-        let mut from = 0;
-        self.cells.iter().map(move |&Kept { slot, series, count, sum, min, max, upto }| {
-            let upto = upto as usize;
-            let buckets = &self.buckets[from..upto];
-            from = upto;
-            Cell { at_ms: self.day_ms + i64::from(slot) * self.slot_ms, series, count, sum, min, max, buckets }
+        self.between(0..self.cells.len())
+    }
+
+    /// Which of them begin in a range.
+    fn places(&self, range: Range) -> std::ops::Range<usize> {
+        let place = |at_ms: i64| self.cells.partition_point(|cell| self.begin_ms(cell) < at_ms);
+        place(range.from_inclusive)..place(range.to_exclusive)
+    }
+
+    fn begin_ms(&self, cell: &Kept) -> i64 {
+        self.begin_ms + i64::from(cell.slot) * self.slot_ms
+    }
+
+    /// Where the buckets of a cell begin.
+    fn buckets_from(&self, cell: usize) -> usize {
+        cell.checked_sub(1).map_or(0, |before| self.cells[before].upto as usize)
+    }
+
+    fn between(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = Cell<'_>> {
+        let mut from = self.buckets_from(places.start);
+        self.cells[places].iter().map(move |cell| {
+            let &Kept { series, count, sum, min, max, upto, .. } = cell;
+            let buckets = &self.buckets[from..upto as usize];
+            from = upto as usize;
+            Cell { at_ms: self.begin_ms(cell), series, count, sum, min, max, buckets }
         })
+    }
+
+    fn bytes_between(&self, places: &std::ops::Range<usize>) -> usize {
+        let buckets = self.buckets_from(places.end) - self.buckets_from(places.start);
+        places.len() * size_of::<Kept>() + buckets * size_of::<Bucket>()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -255,10 +311,19 @@ pub(super) struct Cells {
     /// In the place of these the facts' values, by quarter hour, each with its stand-in: looking it up is what takes longest of reading a fact.
     list: Option<Box<[Value]>>,
     day: Option<Sums>,
+    /// The stretches of the day that were asked for last.
+    stretches: ArcSwap<Vec<Arc<Stretch>>>,
     /// The epoch up to which facts are summed up, which are all there are.
     pub(super) epoch: u64,
-    bytes: usize,
-    room: Arc<Room>,
+    taken: Taken,
+}
+
+/// What the facts of a stretch of a day come to.
+#[derive(Debug)]
+struct Stretch {
+    range: Range,
+    sums: Sums,
+    _taken: Taken,
 }
 
 impl Cells {
@@ -267,24 +332,65 @@ impl Cells {
         self.quarters.is_some() || if whole_day { self.day.is_some() } else { self.list.is_some() }
     }
 
-    /// Calls `see` with the cells of the quarter hours in a range, or with that of the day where it is asked for as a whole, or with values
-    /// under the begin of their quarter hour; false where there are none of these. `take` says whether so many bytes are to be read.
+    /// Calls `see` with the cells of the day, or of its stretches and quarter hours, between `bounds`: where the intervals begin and end that
+    /// it lies in, with its own begin and end in the place of what is before and after. In the place of cells of quarter hours there may be
+    /// values under the begin of theirs. False where there is nothing of this. `take` says whether so many bytes are to be read.
     pub(super) fn each(
         &self,
-        whole_day: bool,
-        range: Range,
-        take: impl FnOnce(usize) -> bool,
+        bounds: &[i64],
+        mut take: impl FnMut(usize) -> bool,
         mut see: impl FnMut(Seen<'_>),
     ) -> bool {
-        // In place of cells of a day those of its quarter hours will do.
-        let sums = if whole_day { self.day.as_ref().or(self.quarters.as_ref()) } else { self.quarters.as_ref() };
-        if let Some(sums) = sums {
+        let mut see_all = |sums: &Sums| {
             if take(sums.bytes()) {
-                sums.iter().filter(|cell| range.contains(cell.at_ms)).for_each(|cell| see(Seen::Cell(cell)));
+                sums.iter().for_each(|cell| see(Seen::Cell(cell)));
             }
-            return true;
+        };
+        match (&self.day, bounds) {
+            (Some(day), [begin_ms, end_ms]) if end_ms - begin_ms == DAY_MS => {
+                see_all(day);
+                return true;
+            }
+            _ if !self.serves(false) => return false,
+            _ => {}
         }
-        let Some(list) = &self.list else { return false };
+        let Some(mut from_inclusive) = bounds.first().copied() else { return true };
+        for stretch in bounds.windows(2) {
+            let range = Range { from_inclusive: stretch[0], to_exclusive: stretch[1] };
+            if range.to_exclusive - range.from_inclusive < LONG * QUARTER_HOUR_MS {
+                continue;
+            }
+            let Some(stretch) = self.stretch(range) else { continue };
+            let short = Range { from_inclusive, to_exclusive: range.from_inclusive };
+            self.quarters(short, &mut take, &mut see);
+            if take(stretch.sums.bytes()) {
+                stretch.sums.iter().for_each(|cell| see(Seen::Cell(cell)));
+            }
+            from_inclusive = range.to_exclusive;
+        }
+        self.quarters(Range { from_inclusive, to_exclusive: *bounds.last().unwrap_or(&from_inclusive) }, take, see);
+        true
+    }
+
+    /// The cells of the quarter hours in a range, or their values.
+    fn quarters(&self, range: Range, mut take: impl FnMut(usize) -> bool, mut see: impl FnMut(Seen<'_>)) {
+        if let Some(sums) = &self.quarters {
+            let places = sums.places(range);
+            if take(sums.bytes_between(&places)) {
+                sums.between(places).for_each(|cell| see(Seen::Cell(cell)));
+            }
+        }
+        let values = self.values(range);
+        if take(size_of_val(values)) {
+            for value in values {
+                see(Seen::Fact(value.fact(self.day_ms)));
+            }
+        }
+    }
+
+    /// The values of the quarter hours in a range, where there are no cells of these.
+    fn values(&self, range: Range) -> &[Value] {
+        let list = self.list.as_deref().unwrap_or_default();
         let slot_of = |at_ms: i64| {
             u64::try_from(at_ms.saturating_sub(self.day_ms).div_euclid(QUARTER_HOUR_MS)).unwrap_or(0).min(96)
         };
@@ -292,19 +398,31 @@ impl Cells {
             let slot = slot_of(at_ms);
             list.partition_point(|value| value.place >> Value::SLOT < slot)
         };
-        let within = list.get(place_of(range.from_inclusive)..place_of(range.to_exclusive)).unwrap_or_default();
-        if take(size_of_val(within)) {
-            for value in within {
-                see(Seen::Fact(value.fact(self.day_ms)));
-            }
-        }
-        true
+        list.get(place_of(range.from_inclusive)..place_of(range.to_exclusive)).unwrap_or_default()
     }
-}
 
-impl Drop for Cells {
-    fn drop(&mut self) {
-        self.room.taken.fetch_sub(self.bytes, Relaxed);
+    /// The cells of a stretch; made now where nobody asked for it lately and there is room.
+    fn stretch(&self, range: Range) -> Option<Arc<Stretch>> {
+        if let Some(known) = self.stretches.load().iter().find(|known| known.range == range) {
+            return Some(Arc::clone(known));
+        }
+        let values = self.values(range);
+        let alone: Vec<Bucket> = values.iter().map(|value| Bucket { number: value.bucket(), count: 1 }).collect();
+        let alone = values.iter().zip(alone.chunks(1)).map(|(known, buckets)| {
+            let (at_ms, (_, series), value) = (range.from_inclusive, known.cell(), known.value);
+            Cell { at_ms, series, count: 1, sum: value.into(), min: value, max: value, buckets }
+        });
+        let mut cells: Vec<Cell> =
+            self.quarters.iter().flat_map(|sums| sums.between(sums.places(range))).chain(alone).collect();
+        let sums = Sums::of_cells(&mut cells, range.from_inclusive)?;
+        let taken = self.taken.room.take(sums.bytes() + size_of::<Stretch>())?;
+        let new = Arc::new(Stretch { range, sums, _taken: taken });
+        self.stretches.rcu(|known| {
+            let others = known.iter().filter(|known| known.range != range);
+            let too_many = (others.clone().count() + 1).saturating_sub(STRETCHES);
+            others.skip(too_many).chain([&new]).cloned().collect::<Vec<_>>()
+        });
+        Some(new)
     }
 }
 
@@ -332,10 +450,24 @@ impl Room {
     }
 
     /// Takes room where there is any.
-    fn take(&self, bytes: usize) -> bool {
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
         let most = self.most.load(Relaxed);
         let grown = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
-        self.taken.fetch_update(Relaxed, Relaxed, grown).is_ok()
+        self.taken.fetch_update(Relaxed, Relaxed, grown).ok()?;
+        Some(Taken { bytes, room: Arc::clone(self) })
+    }
+}
+
+/// Room that is taken until this is dropped.
+#[derive(Debug)]
+struct Taken {
+    bytes: usize,
+    room: Arc<Room>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.taken.fetch_sub(self.bytes, Relaxed);
     }
 }
 

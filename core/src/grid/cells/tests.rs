@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Lens, QUARTER_HOUR_MS};
+use super::{Lens, QUARTER_HOUR_MS, STRETCHES};
 use crate::archive::EmptyArchive;
 use crate::dimension::Dimension;
 use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
@@ -185,9 +185,10 @@ fn cells_come_with_the_third_reader_and_go_with_the_next_fact() {
         world.state(value * DAY_MS / 9_600, 0, value);
     }
     world.recorder.publish();
-    let [by_day, _, by_hour, _, by_seven_minutes] = cuts();
+    let [by_day, by_day_elsewhere, by_hour, _, by_seven_minutes] = cuts();
     let cells = |world: &World, bounds: &[i64]| world.summed(&world.reader.view(), bounds).1;
     assert_eq!([0, 1, 2].map(|_| cells(&world, &by_day)), [0, 0, 1]);
+    assert_eq!(cells(&world, &by_day_elsewhere), 2, "midnight elsewhere parts the day in two stretches");
     assert_eq!(cells(&world, &by_hour), 48, "half a day has 48 quarter hours");
     assert_eq!(cells(&world, &by_seven_minutes), 0, "seven minutes are no quarter hours");
     assert!(world.recorder.bytes() > 0);
@@ -201,6 +202,32 @@ fn cells_come_with_the_third_reader_and_go_with_the_next_fact() {
 
     world.recorder.shrink(0);
     assert_eq!(cells(&world, &by_day), 0, "there was no room for them");
+}
+
+#[test]
+fn a_day_keeps_the_stretches_asked_for_last_and_no_more() {
+    let mut world = World::new();
+    for value in 0..9_600 {
+        world.state(value * DAY_MS / 9_600, 0, value % 7);
+    }
+    world.recorder.publish();
+    let stretch = |from: i64, quarters: i64| [from * QUARTER_HOUR_MS, (from + quarters) * QUARTER_HOUR_MS];
+    let ask = |world: &World, bounds: &[i64]| {
+        let view = world.reader.view();
+        let (figures, cells) = world.summed(&view, bounds);
+        assert_eq!(figures, world.each(&view, bounds));
+        cells
+    };
+    (0..3).for_each(|_| drop(ask(&world, &[0, DAY_MS])));
+    let before = world.recorder.bytes();
+    assert_eq!(ask(&world, &stretch(1, 7)), 7, "a short stretch is read by the quarter hour");
+    assert_eq!(world.recorder.bytes(), before);
+    assert_eq!(ask(&world, &stretch(1, 8)), 1);
+    let of_one = world.recorder.bytes() - before;
+    for from in 0..80 {
+        assert_eq!(ask(&world, &stretch(from, 9)), 1);
+    }
+    assert_eq!(world.recorder.bytes() - before, STRETCHES * of_one);
 }
 
 #[test]
