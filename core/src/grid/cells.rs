@@ -16,6 +16,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -263,12 +264,12 @@ impl Sums {
         Some(Self { begin_ms, slot_ms: 0, cells: kept.into(), buckets: buckets.into() })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Cell<'_>> {
-        self.between(0..self.cells.len())
+    fn all(&self) -> ops::Range<usize> {
+        0..self.cells.len()
     }
 
     /// Which of them begin in a range.
-    fn places(&self, range: Range) -> std::ops::Range<usize> {
+    fn places(&self, range: Range) -> ops::Range<usize> {
         let place = |at_ms: i64| self.cells.partition_point(|cell| self.begin_ms(cell) < at_ms);
         place(range.from_inclusive)..place(range.to_exclusive)
     }
@@ -282,7 +283,7 @@ impl Sums {
         cell.checked_sub(1).map_or(0, |before| self.cells[before].upto as usize)
     }
 
-    fn between(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = Cell<'_>> {
+    fn between(&self, places: ops::Range<usize>) -> impl Iterator<Item = Cell<'_>> {
         let mut from = self.buckets_from(places.start);
         self.cells[places].iter().map(move |cell| {
             let &Kept { series, count, sum, min, max, upto, .. } = cell;
@@ -292,9 +293,18 @@ impl Sums {
         })
     }
 
-    fn bytes_between(&self, places: &std::ops::Range<usize>) -> usize {
-        let buckets = self.buckets_from(places.end) - self.buckets_from(places.start);
-        places.len() * size_of::<Kept>() + buckets * size_of::<Bucket>()
+    /// How many bytes of facts take about as long to read as some of the cells.
+    fn toll(&self, places: &ops::Range<usize>) -> usize {
+        const CELL: usize = 8;
+        places.len() * CELL + self.buckets_from(places.end) - self.buckets_from(places.start)
+    }
+
+    fn show(&self, places: ops::Range<usize>, take: &mut impl FnMut(usize) -> bool, see: &mut impl FnMut(Seen<'_>)) {
+        if take(self.toll(&places)) {
+            for cell in self.between(places) {
+                see(Seen::Cell(cell));
+            }
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -341,14 +351,9 @@ impl Cells {
         mut take: impl FnMut(usize) -> bool,
         mut see: impl FnMut(Seen<'_>),
     ) -> bool {
-        let mut see_all = |sums: &Sums| {
-            if take(sums.bytes()) {
-                sums.iter().for_each(|cell| see(Seen::Cell(cell)));
-            }
-        };
         match (&self.day, bounds) {
             (Some(day), [begin_ms, end_ms]) if end_ms - begin_ms == DAY_MS => {
-                see_all(day);
+                day.show(day.all(), &mut take, &mut see);
                 return true;
             }
             _ if !self.serves(false) => return false,
@@ -360,25 +365,21 @@ impl Cells {
             if range.to_exclusive - range.from_inclusive < LONG * QUARTER_HOUR_MS {
                 continue;
             }
-            let Some(stretch) = self.stretch(range) else { continue };
+            let Some(stretch) = self.stretch(range, &mut take) else { continue };
             let short = Range { from_inclusive, to_exclusive: range.from_inclusive };
             self.quarters(short, &mut take, &mut see);
-            if take(stretch.sums.bytes()) {
-                stretch.sums.iter().for_each(|cell| see(Seen::Cell(cell)));
-            }
+            stretch.sums.show(stretch.sums.all(), &mut take, &mut see);
             from_inclusive = range.to_exclusive;
         }
-        self.quarters(Range { from_inclusive, to_exclusive: *bounds.last().unwrap_or(&from_inclusive) }, take, see);
+        let rest = Range { from_inclusive, to_exclusive: *bounds.last().unwrap_or(&from_inclusive) };
+        self.quarters(rest, &mut take, &mut see);
         true
     }
 
     /// The cells of the quarter hours in a range, or their values.
-    fn quarters(&self, range: Range, mut take: impl FnMut(usize) -> bool, mut see: impl FnMut(Seen<'_>)) {
+    fn quarters(&self, range: Range, take: &mut impl FnMut(usize) -> bool, see: &mut impl FnMut(Seen<'_>)) {
         if let Some(sums) = &self.quarters {
-            let places = sums.places(range);
-            if take(sums.bytes_between(&places)) {
-                sums.between(places).for_each(|cell| see(Seen::Cell(cell)));
-            }
+            sums.show(sums.places(range), take, see);
         }
         let values = self.values(range);
         if take(size_of_val(values)) {
@@ -402,18 +403,23 @@ impl Cells {
     }
 
     /// The cells of a stretch; made now where nobody asked for it lately and there is room.
-    fn stretch(&self, range: Range) -> Option<Arc<Stretch>> {
+    fn stretch(&self, range: Range, take: &mut impl FnMut(usize) -> bool) -> Option<Arc<Stretch>> {
         if let Some(known) = self.stretches.load().iter().find(|known| known.range == range) {
             return Some(Arc::clone(known));
         }
         let values = self.values(range);
+        let quarters = self.quarters.as_ref().map(|sums| (sums, sums.places(range)));
+        let toll = quarters.as_ref().map_or(0, |(sums, places)| sums.toll(places));
+        if !take(size_of_val(values) + toll) {
+            return None;
+        }
         let alone: Vec<Bucket> = values.iter().map(|value| Bucket { number: value.bucket(), count: 1 }).collect();
         let alone = values.iter().zip(alone.chunks(1)).map(|(known, buckets)| {
             let (at_ms, (_, series), value) = (range.from_inclusive, known.cell(), known.value);
             Cell { at_ms, series, count: 1, sum: value.into(), min: value, max: value, buckets }
         });
         let mut cells: Vec<Cell> =
-            self.quarters.iter().flat_map(|sums| sums.between(sums.places(range))).chain(alone).collect();
+            quarters.into_iter().flat_map(|(sums, places)| sums.between(places)).chain(alone).collect();
         let sums = Sums::of_cells(&mut cells, range.from_inclusive)?;
         let taken = self.taken.room.take(sums.bytes() + size_of::<Stretch>())?;
         let new = Arc::new(Stretch { range, sums, _taken: taken });

@@ -218,7 +218,8 @@ fn a_day_keeps_the_stretches_asked_for_last_and_no_more() {
         assert_eq!(figures, world.each(&view, bounds));
         cells
     };
-    (0..3).for_each(|_| drop(ask(&world, &[0, DAY_MS])));
+    let by_day = [0, DAY_MS];
+    assert_eq!([0, 1, 2].map(|_| ask(&world, &by_day)), [0, 0, 1]);
     let before = world.recorder.bytes();
     assert_eq!(ask(&world, &stretch(1, 7)), 7, "a short stretch is read by the quarter hour");
     assert_eq!(world.recorder.bytes(), before);
