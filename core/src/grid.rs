@@ -798,6 +798,14 @@ impl View {
         days.iter().map(|day| day.last_epoch.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
+    /// From the first day with any facts of a tenant to the last; nothing where there are none.
+    #[must_use]
+    pub fn held(&self, tenant: Symbol) -> Option<Range> {
+        let days = self.visible.tenants.get(&tenant)?;
+        let (first, last) = (days.first()?.begin_ms(), days.last()?.begin_ms());
+        Some(Range { from_inclusive: first, to_exclusive: last + DAY_MS })
+    }
+
     /// The number of the partition.
     #[must_use]
     pub fn partition(&self) -> u32 {
@@ -1075,7 +1083,7 @@ impl Range {
     /// All of time.
     const ALL: Self = Self { from_inclusive: i64::MIN, to_exclusive: i64::MAX };
 
-    fn contains(self, at_ms: i64) -> bool {
+    pub(crate) fn contains(self, at_ms: i64) -> bool {
         (self.from_inclusive..self.to_exclusive).contains(&at_ms)
     }
 }

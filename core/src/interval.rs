@@ -213,6 +213,31 @@ impl Cut {
         Finder { cut: self, from_ms: 0, to_ms: 0, bucket: 0 }
     }
 
+    /// The same intervals in so many cuts, one after the other, whose part of `held` is about equally long. `None` where they are few or
+    /// several add to one bucket.
+    #[must_use]
+    pub fn in_parts(&self, count: usize, held: Range) -> Option<Vec<Self>> {
+        const FEW: usize = 8;
+        if self.buckets.len() < FEW * count || !self.buckets.is_sorted_by(|one, next| one < next) {
+            return None;
+        }
+        let Range { from_inclusive, to_exclusive } = self.range();
+        let from_ms = from_inclusive.max(held.from_inclusive);
+        let length = to_exclusive.min(held.to_exclusive).saturating_sub(from_ms).max(0);
+        let part = length / i64::try_from(count).ok()?;
+        let mut first = 0;
+        let parts = (1..=count).filter_map(|number| {
+            let until_ms = from_ms + part * i64::try_from(number).ok()?;
+            let end =
+                if number == count { self.buckets.len() } else { self.bounds.partition_point(|at| *at < until_ms) };
+            let end = end.clamp(first, self.buckets.len());
+            let cut = Self::new(self.bounds[first..=end].to_vec(), self.buckets[first..end].to_vec()).ok();
+            first = end;
+            cut
+        });
+        Some(parts.collect())
+    }
+
     /// The start of each interval and its bucket.
     pub fn starts(&self) -> impl Iterator<Item = (i64, u32)> {
         self.bounds.iter().copied().zip(self.buckets.iter().copied())

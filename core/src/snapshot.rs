@@ -6,6 +6,8 @@ mod listed;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
@@ -98,6 +100,52 @@ pub struct Plan {
     pub cut: Cut,
     /// The instant of the question.
     pub now: Timestamp,
+}
+
+impl Plan {
+    /// The plan for parts of its time, up to so many, whose rows have nothing in common; `held` is where there are facts. `None` where it cannot be
+    /// told which intervals a fact adds to, or there are few.
+    #[must_use]
+    pub fn in_parts(&self, count: usize, held: Range) -> Option<Vec<Self>> {
+        if !self.parts.iter().all(|part| part.reduction.is_of_each_interval()) {
+            return None;
+        }
+        let parts = self.cut.in_parts(count, held)?;
+        Some(parts.into_iter().map(|cut| Self { cut, ..self.clone() }).collect())
+    }
+}
+
+impl Reduction {
+    /// Whether what there is before an interval says nothing about it.
+    fn is_of_each_interval(self) -> bool {
+        match self {
+            Self::Count
+            | Self::Distribution
+            | Self::Distinct
+            | Self::DistinctValues
+            | Self::Repeated
+            | Self::NotFollowed => true,
+            Self::Level | Self::LevelAtStart | Self::LevelChange | Self::LevelAge | Self::LevelNext | Self::Time => {
+                false
+            }
+        }
+    }
+}
+
+/// How many rows may still be made of a plan, by all who collect parts of it that have no rows in common.
+#[derive(Debug)]
+pub struct RowsLeft(AtomicUsize);
+
+impl Default for RowsLeft {
+    fn default() -> Self {
+        Self(AtomicUsize::new(MAX_ROWS))
+    }
+}
+
+impl RowsLeft {
+    fn take(&self) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
 }
 
 /// What to collect of a tenant, every plan of the same moment.
@@ -268,17 +316,19 @@ pub fn collect(
     gathered: &Gathered,
 ) -> Result<Rows, NotCollected> {
     let mut groups = Groups::new(names, plan, gathered);
-    let mut rows = Found::default();
-    collect_into(&mut rows, &mut groups, view, tenant, plan, gathered)?;
+    let (mut rows, left) = (Found::default(), RowsLeft::default());
+    collect_into((&mut rows, &left), &mut groups, view, tenant, plan, gathered)?;
     Ok(rows.named(&groups))
 }
 
-/// Collects what a plan asks for from some partitions, for several tenants together: what was gathered for each stands beside it.
+/// Collects what a plan asks for from some partitions, for several tenants together: what was gathered for each stands beside it. `left` is shared
+/// with those who collect the plan for other parts of its time.
 pub fn collect_all<'a>(
     views: &[View],
     names: &Names,
     tenants: impl Iterator<Item = (Symbol, &'a Gathered)>,
     plan: &'a Plan,
+    left: &RowsLeft,
 ) -> Result<Rows, NotCollected> {
     // Whom a fact is credited to is a tenant's own.
     let is_shared = !Gathered::is_needed(plan);
@@ -289,7 +339,7 @@ pub fn collect_all<'a>(
     for (tenant, gathered) in tenants {
         for view in views {
             if is_shared {
-                collect_into(&mut found, &mut groups, view, tenant, plan, gathered)?;
+                collect_into((&mut found, left), &mut groups, view, tenant, plan, gathered)?;
             } else {
                 merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
             }
@@ -302,7 +352,7 @@ pub fn collect_all<'a>(
 }
 
 fn collect_into<'a>(
-    rows: &mut Found,
+    (rows, left): (&mut Found, &RowsLeft),
     groups: &mut Groups<'a>,
     view: &View,
     tenant: Symbol,
@@ -311,7 +361,7 @@ fn collect_into<'a>(
 ) -> Result<(), NotCollected> {
     let has_business_hours = has_business_hours(view, tenant)?;
     for (index, part) in plan.parts.iter().enumerate() {
-        let partials = Partials::new(rows, (index, plan.parts.len()), view.effort());
+        let partials = Partials::new((&mut *rows, left), (index, plan.parts.len()), view.effort());
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
         let table = groups.table(&part.filter, is_credited(part));
         let mut collector = Collector { view, tenant, plan, part, clock, groups, table, partials };
@@ -813,6 +863,7 @@ impl Found {
 /// The partial figures of one part.
 struct Partials<'a> {
     rows: &'a mut Found,
+    left: &'a RowsLeft,
     part: usize,
     parts: usize,
     effort: &'a Effort,
@@ -820,9 +871,9 @@ struct Partials<'a> {
 }
 
 impl<'a> Partials<'a> {
-    /// Of one part of so many; there is no need to read on for any of them once there are too many.
-    fn new(rows: &'a mut Found, (part, parts): (usize, usize), effort: &'a Effort) -> Self {
-        Self { rows, part, parts, effort, too_many: false }
+    /// Of one part of so many; there is no need to read on for any of them once there are too many rows.
+    fn new((rows, left): (&'a mut Found, &'a RowsLeft), (part, parts): (usize, usize), effort: &'a Effort) -> Self {
+        Self { rows, left, part, parts, effort, too_many: false }
     }
 
     /// There are too many: what is left of the question is not read, here and in other partitions.
@@ -843,7 +894,7 @@ impl<'a> Partials<'a> {
     /// Finds a row or, as long as there are not too many, makes it.
     fn place(&mut self, group: u32, bucket: u32) -> Option<u32> {
         let known = self.rows.places.get(&(group, bucket)).copied();
-        if known.is_none() && self.rows.rows.len() >= MAX_ROWS {
+        if known.is_none() && !self.too_many && !self.left.take() {
             self.give_up();
         }
         if self.too_many {
@@ -945,6 +996,103 @@ mod tests {
                 assert_eq!(rows.len(), 7 * MINUTES as usize / every);
                 assert!(rows.values().all(|row| row[0].count == i64::try_from(every / 7).expect("small")));
             }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_plan_have_no_rows_in_common_and_make_up_the_whole() {
+        const MINUTES: u32 = 10 * 24 * 60;
+        let names = Names::default();
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let tenant = names.symbol("t");
+        let subjects: Vec<SubjectNumber> = ["a", "b"].iter().map(|id| recorder.add_subject((*id).into())).collect();
+        for minute in (0..MINUTES).step_by(7) {
+            let mut values = DimensionValues::default();
+            values.set(&Dimension::Team, Some(names.symbol(&format!("team {}", minute % 2))));
+            let fact = Fact { value: (minute % 11).into(), ..opening(minute, names.series(&values)) };
+            recorder.record(tenant, subjects[minute as usize / 2 % 2], &[fact]);
+        }
+        recorder.publish();
+        let view = reader.view();
+        let held = view.held(tenant).expect("there are facts");
+        assert_eq!((held.from_inclusive, held.to_exclusive), (0, opening(MINUTES, SeriesId(0)).at.millis()));
+        let outside = Range { from_inclusive: held.to_exclusive + 1, to_exclusive: held.to_exclusive + 2 };
+        let of_a_day = Range { from_inclusive: held.to_exclusive / 10, to_exclusive: held.to_exclusive / 10 * 3 };
+        let none = Gathered::default();
+        let collect_in = |plan: &Plan| {
+            let tenants = std::iter::once((tenant, &none));
+            collect_all(&[reader.view()], &names, tenants, plan, &RowsLeft::default()).expect("few rows")
+        };
+        for reduction in [
+            Reduction::Count,
+            Reduction::Distribution,
+            Reduction::Distinct,
+            Reduction::DistinctValues,
+            Reduction::Repeated,
+            Reduction::NotFollowed,
+        ] {
+            let mut plan = openings(MINUTES, 90, vec![Dimension::Team]);
+            plan.parts[0].reduction = reduction;
+            let whole = collect_in(&plan);
+            assert!(whole.len() > 100);
+            for (count, held) in [(1, held), (2, held), (3, held), (20, held), (2, of_a_day), (3, outside)] {
+                let parts = plan.in_parts(count, held).expect("there are intervals enough");
+                assert!((1..=count).contains(&parts.len()));
+                let mut rows = Rows::default();
+                for part in parts {
+                    let part = collect_in(&part);
+                    assert!(part.keys().all(|key| !rows.contains_key(key)), "{reduction:?} in {count} parts");
+                    merge(&mut rows, part);
+                }
+                assert_eq!(rows, whole, "{reduction:?} in {count} parts");
+            }
+            let [early, late] = &plan.in_parts(2, of_a_day).expect("intervals enough")[..] else { panic!("two") };
+            assert!(early.cut.range().to_exclusive == late.cut.range().from_inclusive);
+            assert!(of_a_day.contains(late.cut.range().from_inclusive), "{:?}", late.cut.range());
+        }
+        let mut plan = openings(MINUTES, 90, Vec::new());
+        assert!(plan.in_parts(2, held).is_some() && plan.in_parts(21, held).is_none());
+        plan.parts[0].reduction = Reduction::Level;
+        assert!(plan.in_parts(2, held).is_none(), "a level is made of all there was before");
+        plan.parts[0].reduction = Reduction::Count;
+        let by_hour = (0..24u32).cycle().take(plan.cut.buckets().len()).collect();
+        plan.cut = Cut::new(plan.cut.bounds().to_vec(), by_hour).expect("the bounds ascend");
+        assert!(plan.in_parts(2, held).is_none(), "several days add to an hour");
+    }
+
+    #[test]
+    fn one_row_too_many_is_noticed_by_those_who_share_a_plan() {
+        let most = u32::try_from(MAX_ROWS).expect("small");
+        for (minutes, is_too_many) in [(most, false), (most + 1, true)] {
+            let names = Names::default();
+            let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+            let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
+            let subject = recorder.add_subject("c".into());
+            for minute in 0..minutes {
+                recorder.record(tenant, subject, &[opening(minute, series)]);
+            }
+            recorder.publish();
+            let view = reader.view();
+            let parts = openings(minutes, 1, Vec::new()).in_parts(2, view.held(tenant).expect("facts"));
+            let (left, none) = (RowsLeft::default(), Gathered::default());
+            let collected: Vec<Result<usize, NotCollected>> = parts
+                .expect("many intervals")
+                .iter()
+                .map(|part| {
+                    let rows = collect_all(
+                        std::slice::from_ref(&view),
+                        &names,
+                        std::iter::once((tenant, &none)),
+                        part,
+                        &left,
+                    )?;
+                    assert!(rows.len() < MAX_ROWS * 6 / 10);
+                    Ok(rows.len())
+                })
+                .collect();
+            assert!(collected[0].is_ok());
+            assert_eq!(collected[1] == Err(NotCollected::TooManyRows(TooManyRows)), is_too_many);
+            assert_eq!(view.effort().is_called_off(), is_too_many);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 
 use super::{
-    Collector, Found, Gathered, MAX_DISTINCT, NotCollected, Part, Partials, Plan, Reduction, TooManyRows,
+    Collector, Found, Gathered, MAX_DISTINCT, NotCollected, Part, Partials, Plan, Reduction, RowsLeft, TooManyRows,
     gathered::{followed_by, is_credited},
     groups::Groups,
 };
@@ -92,11 +92,11 @@ pub fn list(
 ) -> Result<List, NotCollected> {
     let plan = &listing.plan;
     let mut groups = Groups::new(names, plan, gathered);
-    let mut rows = Found::default();
+    let (mut rows, left) = (Found::default(), RowsLeft::default());
     let has_business_hours = super::has_business_hours(view, tenant)?;
     let mut first = First { listing, partition: view.partition(), facts: BTreeMap::new(), as_after: 0, total: 0 };
     for (index, part) in plan.parts.iter().enumerate() {
-        let partials = Partials::new(&mut rows, (index, plan.parts.len()), view.effort());
+        let partials = Partials::new((&mut rows, &left), (index, plan.parts.len()), view.effort());
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
         let table = groups.table(&part.filter, is_credited(part));
         let mut collector = Collector { view, tenant, plan, part, clock, groups: &mut groups, table, partials };

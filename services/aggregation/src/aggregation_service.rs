@@ -12,7 +12,7 @@ use deskpulse_core::interval::Cut;
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::snapshot::{
     Collected, Collection, Gathered, Group, List, Listed, Listing, MAX_READ, MAX_ROWS, More, NotCollected, Only, Part,
-    Partial, Place, Plan, Reduction, Rows, collect_all, list, merge,
+    Partial, Place, Plan, Reduction, Rows, list, merge,
 };
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
@@ -35,6 +35,7 @@ use tonic::{Request, Response, Status};
 
 use crate::follow::{Aggregation, FollowedLog, now};
 use crate::pinned::{Moment, Pinned};
+use crate::work::Work;
 
 /// How long to wait for the log to say how far it reaches.
 const HEAD_PATIENCE: Duration = Duration::from_secs(1);
@@ -178,28 +179,26 @@ impl AggregationApi {
         } else {
             self.aggregation.names.find_symbol(tenant).into_iter().collect()
         };
-        if let Some(rows) = little(&moment.views, &self.aggregation.names, &tenants, &plans) {
+        let (names, plans): (_, Arc<[Plan]>) = (&self.aggregation.names, plans.into());
+        if let Some(rows) = little(&moment.views, names, &tenants, &plans) {
             return rows.map_err(|error| not_collected(&error));
         }
         let effort = Arc::new(Effort::of(MAX_READ));
         let _called_off = CalledOff(Arc::clone(&effort));
         let views: Vec<View> = moment.views.iter().map(|view| view.within(&effort)).collect();
-        let (plans, tenants) = (Arc::new(plans), Arc::new(tenants));
-        let gathered = {
-            let (views, plans, tenants) = (views.clone(), Arc::clone(&plans), Arc::clone(&tenants));
-            let is_needed = plans.iter().any(Gathered::is_needed);
-            let gather = move || gathered(&views, &tenants, &plans);
-            if is_needed { on_a_thread(gather).await? } else { gather() }
+        let threads = views.len();
+        let is_long = plans.iter().any(Gathered::is_needed);
+        let begin = {
+            let names = Arc::clone(names);
+            move || Work::begin(views, names, tenants, plans, threads)
         };
-        let gathered = Arc::new(gathered.map_err(|error| not_collected(&error))?);
-        let tasks: Vec<_> = views
-            .into_iter()
-            .map(|view| {
-                let names = Arc::clone(&self.aggregation.names);
-                let (plans, tenants, gathered) = (Arc::clone(&plans), Arc::clone(&tenants), Arc::clone(&gathered));
-                tokio::task::spawn_blocking(move || of_views(&[view], &names, &tenants, &plans, &gathered))
-            })
-            .collect();
+        let work = if is_long { on_a_thread(begin).await? } else { begin() };
+        let work = Arc::new(work.map_err(|error| not_collected(&error))?);
+        let share = |thread| {
+            let work = Arc::clone(&work);
+            tokio::task::spawn_blocking(move || work.share(thread))
+        };
+        let tasks: Vec<_> = (0..threads).map(share).collect();
         let mut collected: Vec<Vec<Rows>> = Vec::with_capacity(tasks.len());
         let mut failed = None;
         for task in tasks {
@@ -219,7 +218,8 @@ impl AggregationApi {
         }
         let rows: usize = collected.iter().flatten().map(Rows::len).sum();
         let merge = move || {
-            let mut all = vec![Rows::default(); plans.len()];
+            let mut collected = collected.into_iter();
+            let mut all = collected.next().unwrap_or_default();
             for plans in collected {
                 all.iter_mut().zip(plans).for_each(|(known, rows)| merge(known, rows));
             }
@@ -286,9 +286,9 @@ const LITTLE: u64 = 16 << 10;
 /// What every plan comes to, where that can be said without reading much or from a disk.
 fn little(
     views: &[View],
-    names: &Names,
+    names: &Arc<Names>,
     tenants: &[Symbol],
-    plans: &[Plan],
+    plans: &Arc<[Plan]>,
 ) -> Option<Result<Vec<Rows>, NotCollected>> {
     // Levels cost something for each interval, too.
     if tenants.len() > 1 || plans.iter().any(|plan| plan.cut.buckets().len() > MANY_ROWS) {
@@ -297,29 +297,8 @@ fn little(
     let effort = Arc::new(Effort::in_memory(LITTLE));
     let views: Vec<View> = views.iter().map(|view| view.within(&effort)).collect();
     let collected =
-        gathered(&views, tenants, plans).and_then(|gathered| of_views(&views, names, tenants, plans, &gathered));
+        Work::begin(views, Arc::clone(names), tenants.to_vec(), Arc::clone(plans), 1).and_then(|work| work.share(0));
     (!effort.is_spent()).then_some(collected)
-}
-
-/// What each plan needs of other partitions, for each tenant.
-fn gathered(views: &[View], tenants: &[Symbol], plans: &[Plan]) -> Result<Vec<Gathered>, NotCollected> {
-    let each = tenants.iter().flat_map(|tenant| plans.iter().map(move |plan| (*tenant, plan)));
-    each.map(|(tenant, plan)| Ok(Gathered::gather(views.iter(), tenant, plan)?)).collect()
-}
-
-/// What every plan comes to in some partitions, for all these tenants together; `gathered` is for each of them what each plan needs.
-fn of_views(
-    views: &[View],
-    names: &Names,
-    tenants: &[Symbol],
-    plans: &[Plan],
-    gathered: &[Gathered],
-) -> Result<Vec<Rows>, NotCollected> {
-    let of_plan = |(number, plan)| {
-        let gathered = gathered.iter().skip(number).step_by(plans.len());
-        collect_all(views, names, tenants.iter().copied().zip(gathered), plan)
-    };
-    plans.iter().enumerate().map(of_plan).collect()
 }
 
 /// Works something out where it holds nobody up.

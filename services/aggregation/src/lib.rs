@@ -14,6 +14,7 @@ mod report;
 mod rest;
 mod retention;
 mod snapshots;
+mod work;
 
 pub use aggregation_service::{AggregationApi, encode};
 pub use follow::{Aggregation, Describe};
