@@ -938,7 +938,7 @@ impl View {
             let newest = Some(day.last_epoch.load(Ordering::Relaxed)).filter(|newest| *newest <= epoch);
             let extents = Extents { newest, extent: &|| day.extent(number) };
             let advice = if is_quartered {
-                day.cells.advise(number, lens.as_ref(), &extents, (epoch, cutting.is_empty()))
+                day.cells.advise(number, lens.as_ref(), &extents, (epoch, cutting.is_empty()), &self.grid.room)
             } else {
                 Advice::Facts
             };
@@ -967,6 +967,10 @@ impl View {
             });
             day.cells.sum_up(number, &mut lens, (extent, epoch), values, &self.grid.room);
         }
+        self.grid.room.sweep_if_due(|| {
+            let days = self.visible.tenants.values().flat_map(|days| days.iter());
+            days.for_each(|day| day.cells.sweep());
+        });
         Ok(())
     }
 

@@ -19,7 +19,7 @@ mod tests;
 use std::ops;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 
@@ -170,9 +170,11 @@ impl Values {
         }
     }
 
-    /// Cells, where there are enough facts for them.
-    fn made(&self, worth: Worth, epoch: u64, room: &Arc<Room>) -> Option<Arc<Cells>> {
-        let mut values = self.list.clone().filter(|values| values.len() >= worth.least)?;
+    /// Cells, where there are enough facts for them, and room.
+    fn made(&self, worth: Worth, epoch: u64, room: &Arc<Room>) -> Found {
+        let Some(mut values) = self.list.clone().filter(|values| values.len() >= worth.least) else {
+            return Found::Sparse;
+        };
         values.sort_unstable();
         let quarters = Sums::of(&values, worth.quarter_hours, self.day_ms, QUARTER_HOUR_MS);
         let list: Option<Box<[Value]>> = (worth.keeps_values && quarters.is_none()).then(|| values.as_slice().into());
@@ -184,10 +186,11 @@ impl Values {
         let bytes: usize = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
         let bytes = bytes + list.as_deref().map_or(0, size_of_val::<[Value]>) + size_of::<Cells>() + size_of::<Left>();
         if quarters.is_none() && day.is_none() {
-            return None;
+            return Found::Sparse;
         }
-        let taken = room.take(bytes)?;
-        Some(Arc::new(Cells { day_ms: self.day_ms, quarters, list, day, stretches: ArcSwap::default(), epoch, taken }))
+        let Some(taken) = room.take(bytes) else { return Found::NoRoom { bytes, sweeps: room.sweeps() } };
+        let (stretches, is_used) = (ArcSwap::default(), AtomicBool::new(true));
+        Found::Dense(Arc::new(Cells { day_ms: self.day_ms, quarters, list, day, stretches, epoch, is_used, taken }))
     }
 }
 
@@ -308,7 +311,12 @@ impl Sums {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.cells.len() * size_of::<Kept>() + self.buckets.len() * size_of::<Bucket>()
+        self.bytes_of(&self.all())
+    }
+
+    fn bytes_of(&self, places: &ops::Range<usize>) -> usize {
+        let buckets = self.buckets_from(places.end) - self.buckets_from(places.start);
+        places.len() * size_of::<Kept>() + buckets * size_of::<Bucket>()
     }
 }
 
@@ -325,6 +333,8 @@ pub(super) struct Cells {
     stretches: ArcSwap<Vec<Arc<Stretch>>>,
     /// The epoch up to which facts are summed up, which are all there are.
     pub(super) epoch: u64,
+    /// Whether anybody was advised to read it since the last sweep.
+    is_used: AtomicBool,
     taken: Taken,
 }
 
@@ -378,6 +388,9 @@ impl Cells {
 
     /// The cells of the quarter hours in a range, or their values.
     fn quarters(&self, range: Range, take: &mut impl FnMut(usize) -> bool, see: &mut impl FnMut(Seen<'_>)) {
+        if range.from_inclusive == range.to_exclusive {
+            return;
+        }
         if let Some(sums) = &self.quarters {
             sums.show(sums.places(range), take, see);
         }
@@ -402,17 +415,20 @@ impl Cells {
         list.get(place_of(range.from_inclusive)..place_of(range.to_exclusive)).unwrap_or_default()
     }
 
-    /// The cells of a stretch; made now where nobody asked for it lately and there is room.
+    /// The cells of a stretch; made now where nobody asked for it lately and there is room, for as many as there are quarter hours or values.
     fn stretch(&self, range: Range, take: &mut impl FnMut(usize) -> bool) -> Option<Arc<Stretch>> {
         if let Some(known) = self.stretches.load().iter().find(|known| known.range == range) {
             return Some(Arc::clone(known));
         }
         let values = self.values(range);
         let quarters = self.quarters.as_ref().map(|sums| (sums, sums.places(range)));
-        let toll = quarters.as_ref().map_or(0, |(sums, places)| sums.toll(places));
+        let (toll, most) =
+            quarters.as_ref().map_or((0, 0), |(sums, places)| (sums.toll(places), sums.bytes_of(places)));
         if !take(size_of_val(values) + toll) {
             return None;
         }
+        let most = most + values.len() * (size_of::<Kept>() + size_of::<Bucket>()) + size_of::<Stretch>();
+        let mut taken = self.taken.room.take(most)?;
         let alone: Vec<Bucket> = values.iter().map(|value| Bucket { number: value.bucket(), count: 1 }).collect();
         let alone = values.iter().zip(alone.chunks(1)).map(|(known, buckets)| {
             let (at_ms, (_, series), value) = (range.from_inclusive, known.cell(), known.value);
@@ -421,7 +437,7 @@ impl Cells {
         let mut cells: Vec<Cell> =
             quarters.into_iter().flat_map(|(sums, places)| sums.between(places)).chain(alone).collect();
         let sums = Sums::of_cells(&mut cells, range.from_inclusive)?;
-        let taken = self.taken.room.take(sums.bytes() + size_of::<Stretch>())?;
+        taken.leave(sums.bytes() + size_of::<Stretch>());
         let new = Arc::new(Stretch { range, sums, _taken: taken });
         self.stretches.rcu(|known| {
             let others = known.iter().filter(|known| known.range != range);
@@ -433,18 +449,46 @@ impl Cells {
 }
 
 /// How much memory the cells of a grid take, and may take.
+///
+/// Who finds no room says so, again each time it is asked for. Once much was refused a reader *sweeps*: it gives up the cells that nobody
+/// has read since the last sweep. Where that made room, those who found none try again.
 #[derive(Debug)]
 pub(super) struct Room {
     taken: AtomicUsize,
     most: AtomicUsize,
+    /// Bytes there was no room for since the last sweep.
+    refused: AtomicUsize,
+    /// How many sweeps have made room.
+    sweeps: AtomicU64,
 }
 
 /// What cells may take before anybody says.
 const ROOM: usize = 64 << 20;
+/// The part of the room that has to be refused before a sweep, and at least how much.
+const REFUSED: usize = 8;
+const LEAST_REFUSED: usize = 1 << 16;
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self { taken: AtomicUsize::new(0), most: AtomicUsize::new(ROOM) }
+        let (taken, most) = (AtomicUsize::new(0), AtomicUsize::new(ROOM));
+        Self { taken, most, refused: AtomicUsize::new(0), sweeps: AtomicU64::new(0) }
+    }
+
+    fn sweeps(&self) -> u64 {
+        self.sweeps.load(Relaxed)
+    }
+
+    /// Has `sweep` call [`Shelf::sweep`] for every day if it is time for that.
+    pub(super) fn sweep_if_due(&self, sweep: impl FnOnce()) {
+        let enough = (self.most.load(Relaxed) / REFUSED).max(LEAST_REFUSED);
+        if self.refused.load(Relaxed) < enough || self.refused.swap(0, Relaxed) < enough {
+            return;
+        }
+        let before = self.taken();
+        sweep();
+        if self.taken() < before {
+            self.sweeps.fetch_add(1, Relaxed);
+        }
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -459,7 +503,10 @@ impl Room {
     fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
         let most = self.most.load(Relaxed);
         let grown = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
-        self.taken.fetch_update(Relaxed, Relaxed, grown).ok()?;
+        if self.taken.fetch_update(Relaxed, Relaxed, grown).is_err() {
+            self.refused.fetch_add(bytes, Relaxed);
+            return None;
+        }
         Some(Taken { bytes, room: Arc::clone(self) })
     }
 }
@@ -469,6 +516,15 @@ impl Room {
 struct Taken {
     bytes: usize,
     room: Arc<Room>,
+}
+
+impl Taken {
+    /// Takes no more than so many bytes from now on.
+    fn leave(&mut self, bytes: usize) {
+        let more = self.bytes.saturating_sub(bytes);
+        self.room.taken.fetch_sub(more, Relaxed);
+        self.bytes -= more;
+    }
 }
 
 impl Drop for Taken {
@@ -482,9 +538,25 @@ impl Drop for Taken {
 enum Found {
     /// It was asked for once.
     Asked,
-    /// It is not worth cells, or there was no room for them.
+    /// It is not worth cells.
     Sparse,
+    /// There was no room for cells of so many bytes, after so many sweeps.
+    NoRoom {
+        bytes: usize,
+        sweeps: u64,
+    },
     Dense(Arc<Cells>),
+}
+
+impl Found {
+    /// Whether there is no use in making cells.
+    fn has_none(&self, room: &Room) -> bool {
+        match self {
+            Self::Sparse => true,
+            Self::NoRoom { sweeps, .. } => *sweeps == room.sweeps(),
+            Self::Asked | Self::Dense(_) => false,
+        }
+    }
 }
 
 /// What readers left of a measure, seen through a lens or not, when it was of an extent.
@@ -534,7 +606,15 @@ impl Shelf {
         lens: Option<&Lens>,
         extents: &Extents,
         (epoch, whole_day): (u64, bool),
+        room: &Room,
     ) -> Advice {
+        let read = |cells: &Arc<Cells>| {
+            // Mostly it is set.
+            if !cells.is_used.load(Relaxed) {
+                cells.is_used.store(true, Relaxed);
+            }
+            Advice::Cells(Arc::clone(cells))
+        };
         let lens = lens.map(|lens| lens.dimensions);
         let known = self.0.load();
         let left =
@@ -546,7 +626,7 @@ impl Shelf {
                 && cells.epoch <= epoch
                 && cells.serves(whole_day)
             {
-                return Advice::Cells(Arc::clone(cells));
+                return read(cells);
             }
         }
         let extent = (extents.extent)();
@@ -567,7 +647,12 @@ impl Shelf {
         };
         match found {
             Some(Found::Asked) => Advice::SumUp,
-            Some(Found::Dense(cells)) if cells.epoch <= epoch => Advice::Cells(Arc::clone(cells)),
+            Some(Found::Dense(cells)) if cells.epoch <= epoch => read(cells),
+            Some(found @ Found::NoRoom { .. }) if !found.has_none(room) => Advice::SumUp,
+            Some(Found::NoRoom { bytes, .. }) => {
+                room.refused.fetch_add(*bytes, Relaxed);
+                Advice::Facts
+            }
             Some(Found::Dense(_) | Found::Sparse) => Advice::Facts,
             None => {
                 self.leave(key, lens, extent, Found::Asked);
@@ -586,12 +671,12 @@ impl Shelf {
         room: &Arc<Room>,
     ) {
         let least = if extent.is_more_put_away { 0 } else { BUSY };
-        let is_sparse = |left: &Arc<Left>| {
-            left.key == key && left.lens.is_none() && left.extent == extent && matches!(left.found, Found::Sparse)
+        let has_none = |left: &Arc<Left>| {
+            left.key == key && left.lens.is_none() && left.extent == extent && left.found.has_none(room)
         };
-        if !self.0.load().iter().any(is_sparse) {
+        if !self.0.load().iter().any(has_none) {
             let worth = Worth { least, quarter_hours: DENSE, days: DENSE, keeps_values: false };
-            let made = values.made(worth, epoch, room).map_or(Found::Sparse, Found::Dense);
+            let made = values.made(worth, epoch, room);
             // Those of days alone do not serve everybody.
             let serves_all = matches!(&made, Found::Dense(cells) if cells.serves(false));
             self.leave(key, None, extent, made);
@@ -605,8 +690,20 @@ impl Shelf {
             }
             // However few facts a day has of each cell, their series need not be looked up again, nor be read what was put away.
             let worth = Worth { least, quarter_hours: DENSE_THROUGH_LENS, days: 0, keeps_values: true };
-            let made = values.made(worth, epoch, room).map_or(Found::Sparse, Found::Dense);
+            let made = values.made(worth, epoch, room);
             self.leave(key, Some(dimensions), extent, made);
+        }
+    }
+
+    /// Gives up what nobody was advised to read since the last time.
+    pub(super) fn sweep(&self) {
+        let known = self.0.load();
+        let is_unused =
+            |left: &&Arc<Left>| matches!(&left.found, Found::Dense(cells) if !cells.is_used.swap(false, Relaxed));
+        let unused: Vec<&Arc<Left>> = known.iter().filter(is_unused).collect();
+        if !unused.is_empty() {
+            let is_kept = |left: &&Arc<Left>| !unused.iter().any(|unused| Arc::ptr_eq(left, unused));
+            self.0.rcu(|known| known.iter().filter(is_kept).cloned().collect::<Vec<_>>());
         }
     }
 

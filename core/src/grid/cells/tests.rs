@@ -9,7 +9,7 @@ use super::{Lens, QUARTER_HOUR_MS, STRETCHES};
 use crate::archive::EmptyArchive;
 use crate::dimension::Dimension;
 use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
-use crate::grid::{ColumnKey, DAY_MS, Range, Reader, Recorder, Seen, SubjectNumber, View, grid};
+use crate::grid::{CELLS_SHARE, ColumnKey, DAY_MS, Range, Reader, Recorder, Seen, SubjectNumber, View, grid};
 use crate::histogram::Distribution;
 use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 use crate::time::Timestamp;
@@ -202,6 +202,44 @@ fn cells_come_with_the_third_reader_and_go_with_the_next_fact() {
 
     world.recorder.shrink(0);
     assert_eq!(cells(&world, &by_day), 0, "there was no room for them");
+}
+
+#[test]
+fn where_there_is_no_room_cells_that_nobody_reads_make_way() {
+    const DAYS: i64 = 6;
+    let mut world = World::new();
+    for value in 0..960 * DAYS {
+        world.state(value * DAY_MS / 960, 0, value % 960 * 1_000);
+    }
+    world.recorder.publish();
+    let ask = |world: &World, day: i64| {
+        let (view, bounds) = (world.reader.view(), [day * DAY_MS, (day + 1) * DAY_MS]);
+        let (figures, cells) = world.summed(&view, &bounds);
+        assert_eq!(figures, world.each(&view, &bounds));
+        cells > 0
+    };
+    let facts = world.recorder.bytes();
+    assert_eq!([0, 1, 2].map(|_| ask(&world, 0)), [false, false, true]);
+    let of_a_day = world.recorder.bytes() - facts;
+    let room = of_a_day * 7 / 2;
+    world.recorder.limit_cells(room * CELLS_SHARE);
+    for day in [0, 1, 2] {
+        assert!([0, 1, 2].map(|_| ask(&world, day))[2], "day {day}");
+    }
+    assert!(!(0..5).any(|_| ask(&world, 3)), "there is no room for a fourth day");
+    // The first day is read by everybody, the next two no more.
+    let until_there_is_room = |day: i64| {
+        (0..1_000).find(|_| {
+            assert!(ask(&world, 0), "what is read stays");
+            ask(&world, day)
+        })
+    };
+    for day in [3, 4, 5] {
+        assert!(until_there_is_room(day).is_some_and(|asked| asked > 0), "day {day}");
+        assert!((1..=room).contains(&(world.recorder.bytes() - facts)));
+    }
+    let have_cells: Vec<i64> = (0..DAYS).filter(|day| ask(&world, *day)).collect();
+    assert!(have_cells.len() <= 3 && have_cells.first() == Some(&0) && have_cells.last() == Some(&5), "{have_cells:?}");
 }
 
 #[test]
