@@ -49,7 +49,7 @@ use chunk::{ChunkRef, Facts};
 use column::{Column, Columns, Writer};
 use form::{Draft, Forms, Member};
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// So many chunks of about one size are made into one.
 const MERGE: usize = 8;
 /// What part of the room for facts cells may take.
@@ -707,7 +707,7 @@ const A_LOOK: usize = 64;
 /// What a question may still read, over all its views and threads; it can be called off.
 #[derive(Debug)]
 pub struct Effort {
-    /// In bytes of columns and chunks.
+    /// In bytes of columns and chunks, and for cells of as many as take as long to read.
     left: AtomicU64,
     is_called_off: AtomicBool,
     /// Whether what was put away may be read, which takes a disk's time.
@@ -798,12 +798,12 @@ impl View {
         days.iter().map(|day| day.last_epoch.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
-    /// From the first day with any facts of a tenant to the last; nothing where there are none.
+    /// From the first day with any facts of a tenant to the last; nothing where there are none. What has held since ever has no day.
     #[must_use]
     pub fn held(&self, tenant: Symbol) -> Option<Range> {
-        let days = self.visible.tenants.get(&tenant)?;
-        let (first, last) = (days.first()?.begin_ms(), days.last()?.begin_ms());
-        Some(Range { from_inclusive: first, to_exclusive: last + DAY_MS })
+        let mut begins = self.visible.tenants.get(&tenant)?.iter().map(|day| day.begin_ms());
+        let first = begins.find(|begin_ms| *begin_ms > Timestamp::MIN.millis())?;
+        Some(Range { from_inclusive: first, to_exclusive: begins.next_back().unwrap_or(first) + DAY_MS })
     }
 
     /// The number of the partition.
@@ -967,10 +967,11 @@ impl View {
             });
             day.cells.sum_up(number, &mut lens, (extent, epoch), values, &self.grid.room);
         }
-        self.grid.room.sweep_if_due(|| {
-            let days = self.visible.tenants.values().flat_map(|days| days.iter());
-            days.for_each(|day| day.cells.sweep());
-        });
+        // That takes a while: not where others wait.
+        if self.effort.reads_put_away {
+            let days = || self.visible.tenants.values().flat_map(|days| days.iter());
+            self.grid.room.sweep_if_due(|| days().fold(false, |any, day| day.cells.sweep() | any));
+        }
         Ok(())
     }
 

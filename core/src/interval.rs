@@ -4,7 +4,7 @@ use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan, Zoned};
 
-use crate::grid::Range;
+use crate::grid::{DAY_MS, Range};
 use crate::snapshot::MAX_ROWS;
 use crate::time::Timestamp;
 
@@ -213,21 +213,25 @@ impl Cut {
         Finder { cut: self, from_ms: 0, to_ms: 0, bucket: 0 }
     }
 
-    /// The same intervals in so many cuts, one after the other, whose part of `held` is about equally long. `None` where they are few or
-    /// several add to one bucket.
+    /// The same intervals in so many cuts, one after the other, whose part of `held` is about equally long: two days at least, parted at the begin of one
+    /// where an interval begins there, so that few days are read for two cuts. `None` where that cannot be, there are few intervals or several add to one
+    /// bucket.
     #[must_use]
-    pub fn in_parts(&self, count: usize, held: Range) -> Option<Vec<Self>> {
+    pub fn in_parts(&self, count: usize, held: impl FnOnce() -> Option<Range>) -> Option<Vec<Self>> {
         const FEW: usize = 8;
+        const LEAST_DAYS: i64 = 2;
         if self.buckets.len() < FEW * count || !self.buckets.is_sorted_by(|one, next| one < next) {
             return None;
         }
-        let Range { from_inclusive, to_exclusive } = self.range();
+        let (held, Range { from_inclusive, to_exclusive }) = (held()?, self.range());
         let from_ms = from_inclusive.max(held.from_inclusive);
-        let length = to_exclusive.min(held.to_exclusive).saturating_sub(from_ms).max(0);
-        let part = length / i64::try_from(count).ok()?;
+        let part = to_exclusive.min(held.to_exclusive).saturating_sub(from_ms) / i64::try_from(count).ok()?;
+        if part < LEAST_DAYS * DAY_MS {
+            return None;
+        }
         let mut first = 0;
         let parts = (1..=count).filter_map(|number| {
-            let until_ms = from_ms + part * i64::try_from(number).ok()?;
+            let until_ms = (from_ms + part * i64::try_from(number).ok()?).div_euclid(DAY_MS) * DAY_MS;
             let end =
                 if number == count { self.buckets.len() } else { self.bounds.partition_point(|at| *at < until_ms) };
             let end = end.clamp(first, self.buckets.len());

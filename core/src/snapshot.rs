@@ -103,15 +103,23 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for parts of its time, up to so many, whose rows have nothing in common; `held` is where there are facts. `None` where it cannot be
-    /// told which intervals a fact adds to, or there are few.
+    /// The plan for parts of its time, up to so many, that have no rows in common; `held` is where there are facts. `None` where an interval says
+    /// something of what came before it, or [parts](Cut::in_parts) would be short.
     #[must_use]
-    pub fn in_parts(&self, count: usize, held: Range) -> Option<Vec<Self>> {
-        if !self.parts.iter().all(|part| part.reduction.is_of_each_interval()) {
+    pub fn in_parts(&self, count: usize, held: impl FnOnce() -> Option<Range>) -> Option<Vec<Self>> {
+        let Self { parts, filter, group_by, only, cut, now } = self;
+        if !parts.iter().all(|part| part.reduction.is_of_each_interval()) {
             return None;
         }
-        let parts = self.cut.in_parts(count, held)?;
-        Some(parts.into_iter().map(|cut| Self { cut, ..self.clone() }).collect())
+        let of_cut = |cut| Self {
+            parts: parts.clone(),
+            filter: filter.clone(),
+            group_by: group_by.clone(),
+            only: only.clone(),
+            cut,
+            now: *now,
+        };
+        Some(cut.in_parts(count, held)?.into_iter().map(of_cut).collect())
     }
 }
 
@@ -132,19 +140,24 @@ impl Reduction {
     }
 }
 
-/// How many rows may still be made of a plan, by all who collect parts of it that have no rows in common.
+/// How much may still be made of a plan, by all who collect parts of it that have no rows in common.
 #[derive(Debug)]
-pub struct RowsLeft(AtomicUsize);
+pub struct Left {
+    rows: AtomicUsize,
+    /// About: what is over is noticed when all are merged.
+    distinct: AtomicUsize,
+}
 
-impl Default for RowsLeft {
+impl Default for Left {
     fn default() -> Self {
-        Self(AtomicUsize::new(MAX_ROWS))
+        Self { rows: AtomicUsize::new(MAX_ROWS), distinct: AtomicUsize::new(MAX_DISTINCT) }
     }
 }
 
-impl RowsLeft {
-    fn take(&self) -> bool {
-        self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+impl Left {
+    /// Takes so many; false where there are not as many left.
+    fn take(left: &AtomicUsize, count: usize) -> bool {
+        left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(count)).is_ok()
     }
 }
 
@@ -316,7 +329,7 @@ pub fn collect(
     gathered: &Gathered,
 ) -> Result<Rows, NotCollected> {
     let mut groups = Groups::new(names, plan, gathered);
-    let (mut rows, left) = (Found::default(), RowsLeft::default());
+    let (mut rows, left) = (Found::default(), Left::default());
     collect_into((&mut rows, &left), &mut groups, view, tenant, plan, gathered)?;
     Ok(rows.named(&groups))
 }
@@ -328,7 +341,7 @@ pub fn collect_all<'a>(
     names: &Names,
     tenants: impl Iterator<Item = (Symbol, &'a Gathered)>,
     plan: &'a Plan,
-    left: &RowsLeft,
+    left: &Left,
 ) -> Result<Rows, NotCollected> {
     // Whom a fact is credited to is a tenant's own.
     let is_shared = !Gathered::is_needed(plan);
@@ -340,10 +353,12 @@ pub fn collect_all<'a>(
         for view in views {
             if is_shared {
                 collect_into((&mut found, left), &mut groups, view, tenant, plan, gathered)?;
-            } else {
-                merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
+                continue;
             }
-            if rows.len() > MAX_ROWS {
+            let before = rows.len();
+            merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
+            if !Left::take(&left.rows, rows.len() - before) {
+                view.effort().call_off();
                 return Err(TooManyRows.into());
             }
         }
@@ -352,7 +367,7 @@ pub fn collect_all<'a>(
 }
 
 fn collect_into<'a>(
-    (rows, left): (&mut Found, &RowsLeft),
+    (rows, left): (&mut Found, &Left),
     groups: &mut Groups<'a>,
     view: &View,
     tenant: Symbol,
@@ -533,15 +548,20 @@ impl Collector<'_, '_, '_> {
     }
 
     fn distinct_values(&mut self) -> Result<(), Unreadable> {
+        // Those who share a plan need not know of each one.
+        const AT_ONCE: usize = 1_000;
         // Two tenants' customers of one number are two. An odd number, so that different values stay different.
         const SPREAD: i64 = 0x9E37_79B9_7F4A_7C15_u64.cast_signed();
         let apart = i64::from(self.tenant.number()).wrapping_mul(SPREAD);
         let mut count = 0;
         self.each(|partials, group, bucket, fact| {
-            if count > MAX_DISTINCT {
-                partials.give_up();
-            } else if let Some(partial) = partials.get(group, bucket) {
-                count += usize::from(partial.more_mut().distinct.insert(fact.value.wrapping_add(apart)));
+            let Some(partial) = partials.get(group, bucket) else { return };
+            count += usize::from(partial.more_mut().distinct.insert(fact.value.wrapping_add(apart)));
+            if count == AT_ONCE {
+                count = 0;
+                if !Left::take(&partials.left.distinct, AT_ONCE) {
+                    partials.give_up();
+                }
             }
         })
     }
@@ -863,7 +883,7 @@ impl Found {
 /// The partial figures of one part.
 struct Partials<'a> {
     rows: &'a mut Found,
-    left: &'a RowsLeft,
+    left: &'a Left,
     part: usize,
     parts: usize,
     effort: &'a Effort,
@@ -872,7 +892,7 @@ struct Partials<'a> {
 
 impl<'a> Partials<'a> {
     /// Of one part of so many; there is no need to read on for any of them once there are too many rows.
-    fn new((rows, left): (&'a mut Found, &'a RowsLeft), (part, parts): (usize, usize), effort: &'a Effort) -> Self {
+    fn new((rows, left): (&'a mut Found, &'a Left), (part, parts): (usize, usize), effort: &'a Effort) -> Self {
         Self { rows, left, part, parts, effort, too_many: false }
     }
 
@@ -894,7 +914,7 @@ impl<'a> Partials<'a> {
     /// Finds a row or, as long as there are not too many, makes it.
     fn place(&mut self, group: u32, bucket: u32) -> Option<u32> {
         let known = self.rows.places.get(&(group, bucket)).copied();
-        if known.is_none() && !self.too_many && !self.left.take() {
+        if known.is_none() && !self.too_many && !Left::take(&self.left.rows, 1) {
             self.give_up();
         }
         if self.too_many {
@@ -1001,7 +1021,9 @@ mod tests {
 
     #[test]
     fn parts_of_a_plan_have_no_rows_in_common_and_make_up_the_whole() {
-        const MINUTES: u32 = 10 * 24 * 60;
+        const DAYS: u32 = 40;
+        const MINUTES: u32 = DAYS * 24 * 60;
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
         let names = Names::default();
         let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
         let tenant = names.symbol("t");
@@ -1009,55 +1031,90 @@ mod tests {
         for minute in (0..MINUTES).step_by(7) {
             let mut values = DimensionValues::default();
             values.set(&Dimension::Team, Some(names.symbol(&format!("team {}", minute % 2))));
-            let fact = Fact { value: (minute % 11).into(), ..opening(minute, names.series(&values)) };
-            recorder.record(tenant, subjects[minute as usize / 2 % 2], &[fact]);
+            values.add_tag(names.symbol(&format!("tag {}", minute % 3)));
+            values.add_tag(names.symbol("all"));
+            let fact = opening(minute, names.series(&values));
+            let of = |measure, value: u32| Fact { measure, value: value.into(), ..fact };
+            let facts = [
+                of(Measure::Opened, minute % 11),
+                of(Measure::FirstContact, minute),
+                // Two days after the one of that number, or of nobody else.
+                of(Measure::Contact, if minute % 3 == 0 { minute.saturating_sub(7 * 400) } else { minute }),
+            ];
+            recorder.record(tenant, subjects[minute as usize / 2 % 2], &facts);
         }
+        // Since ever: not a day there is anything of.
+        recorder.record(tenant, subjects[0], &[Fact { at: Timestamp::MIN, ..opening(0, SeriesId(0)) }]);
         recorder.publish();
-        let view = reader.view();
-        let held = view.held(tenant).expect("there are facts");
-        assert_eq!((held.from_inclusive, held.to_exclusive), (0, opening(MINUTES, SeriesId(0)).at.millis()));
-        let outside = Range { from_inclusive: held.to_exclusive + 1, to_exclusive: held.to_exclusive + 2 };
-        let of_a_day = Range { from_inclusive: held.to_exclusive / 10, to_exclusive: held.to_exclusive / 10 * 3 };
-        let none = Gathered::default();
-        let collect_in = |plan: &Plan| {
-            let tenants = std::iter::once((tenant, &none));
-            collect_all(&[reader.view()], &names, tenants, plan, &RowsLeft::default()).expect("few rows")
+        let held = reader.view().held(tenant).expect("there are facts");
+        assert_eq!((held.from_inclusive, held.to_exclusive), (0, i64::from(DAYS) * DAY_MS));
+        let collect_in = |plan: &Plan, gathered: &Gathered| {
+            let tenants = std::iter::once((tenant, gathered));
+            collect_all(&[reader.view()], &names, tenants, plan, &Left::default()).expect("few rows")
         };
-        for reduction in [
-            Reduction::Count,
-            Reduction::Distribution,
-            Reduction::Distinct,
-            Reduction::DistinctValues,
-            Reduction::Repeated,
-            Reduction::NotFollowed,
+        let only = Only { groups: HashSet::from([Group::from([Some("team 1".into())])]), others: true };
+        let mut totals = Vec::new();
+        for (reduction, group_by, only) in [
+            (Reduction::Count, Dimension::Team, None),
+            (Reduction::Count, Dimension::Tag, None),
+            (Reduction::Distribution, Dimension::Team, Some(only)),
+            (Reduction::Distinct, Dimension::Tag, None),
+            (Reduction::DistinctValues, Dimension::Team, None),
+            (Reduction::Repeated, Dimension::Team, None),
+            (Reduction::NotFollowed, Dimension::Team, None),
         ] {
-            let mut plan = openings(MINUTES, 90, vec![Dimension::Team]);
+            let mut plan = openings(MINUTES, 90, vec![group_by]);
+            plan.parts.push(plan.parts[0].clone());
             plan.parts[0].reduction = reduction;
-            let whole = collect_in(&plan);
-            assert!(whole.len() > 100);
-            for (count, held) in [(1, held), (2, held), (3, held), (20, held), (2, of_a_day), (3, outside)] {
-                let parts = plan.in_parts(count, held).expect("there are intervals enough");
-                assert!((1..=count).contains(&parts.len()));
+            if reduction == Reduction::NotFollowed {
+                plan.parts[0].measures = vec![Measure::FirstContact];
+            }
+            plan.only = only;
+            let gathered = Gathered::gather(std::iter::once(&reader.view()), tenant, &plan).expect("readable");
+            let whole = collect_in(&plan, &gathered);
+            totals.push(whole.values().map(|row| row[0].count).sum::<i64>());
+            assert!(whole.len() > 600);
+            let late = Range { from_inclusive: 30 * DAY_MS, to_exclusive: i64::MAX };
+            for (count, held) in [(1, held), (2, held), (3, held), (20, held), (2, late)] {
+                let parts = plan.in_parts(count, || Some(held)).expect("there are days enough");
+                assert_eq!(parts.len(), count);
                 let mut rows = Rows::default();
-                for part in parts {
-                    let part = collect_in(&part);
+                for part in &parts {
+                    let part = collect_in(part, &gathered);
                     assert!(part.keys().all(|key| !rows.contains_key(key)), "{reduction:?} in {count} parts");
                     merge(&mut rows, part);
                 }
                 assert_eq!(rows, whole, "{reduction:?} in {count} parts");
+                assert!(parts[1..].iter().all(|part| part.cut.range().from_inclusive % DAY_MS == 0));
             }
-            let [early, late] = &plan.in_parts(2, of_a_day).expect("intervals enough")[..] else { panic!("two") };
-            assert!(early.cut.range().to_exclusive == late.cut.range().from_inclusive);
-            assert!(of_a_day.contains(late.cut.range().from_inclusive), "{:?}", late.cut.range());
+            let of_late = plan.in_parts(2, || Some(late)).expect("ten days");
+            assert_eq!(of_late[1].cut.range().from_inclusive, 35 * DAY_MS);
         }
-        let mut plan = openings(MINUTES, 90, Vec::new());
-        assert!(plan.in_parts(2, held).is_some() && plan.in_parts(21, held).is_none());
-        plan.parts[0].reduction = Reduction::Level;
-        assert!(plan.in_parts(2, held).is_none(), "a level is made of all there was before");
-        plan.parts[0].reduction = Reduction::Count;
-        let by_hour = (0..24u32).cycle().take(plan.cut.buckets().len()).collect();
-        plan.cut = Cut::new(plan.cut.bounds().to_vec(), by_hour).expect("the bounds ascend");
-        assert!(plan.in_parts(2, held).is_none(), "several days add to an hour");
+        let (all, not_followed) = (totals[0], totals[6]);
+        assert!(0 < not_followed && not_followed < all, "{not_followed} of {all} are not followed");
+    }
+
+    #[test]
+    fn only_many_intervals_over_days_that_stand_alone_are_parted() {
+        const DAY: u32 = 24 * 60;
+        let of = |days: i64| move || Some(Range { from_inclusive: 0, to_exclusive: days * i64::from(DAY) * 60_000 });
+        let plan = openings(10 * DAY, 90, Vec::new());
+        assert!(plan.in_parts(2, of(10)).is_some() && plan.in_parts(2, of(4)).is_some());
+        assert!(plan.in_parts(2, of(3)).is_none(), "each day would be read for both");
+        assert!(plan.in_parts(2, || None).is_none(), "there is nothing");
+        assert!(openings(10 * DAY, DAY as usize, Vec::new()).in_parts(2, of(10)).is_none(), "ten intervals are few");
+        let with = |reduction| {
+            let mut plan = plan.clone();
+            plan.parts[0].reduction = reduction;
+            plan.in_parts(2, of(10))
+        };
+        for reduction in [Reduction::Level, Reduction::LevelChange, Reduction::LevelAge, Reduction::Time] {
+            assert!(with(reduction).is_none(), "{reduction:?} is made of what there was before");
+        }
+        let mut by_hour = plan.clone();
+        let hours = (0..24u32).cycle().take(plan.cut.buckets().len()).collect();
+        by_hour.cut = Cut::new(plan.cut.bounds().to_vec(), hours).expect("the bounds ascend");
+        assert!(by_hour.in_parts(2, of(10)).is_none(), "several days add to an hour");
     }
 
     #[test]
@@ -1073,8 +1130,8 @@ mod tests {
             }
             recorder.publish();
             let view = reader.view();
-            let parts = openings(minutes, 1, Vec::new()).in_parts(2, view.held(tenant).expect("facts"));
-            let (left, none) = (RowsLeft::default(), Gathered::default());
+            let parts = openings(minutes, 1, Vec::new()).in_parts(2, || view.held(tenant));
+            let (left, none) = (Left::default(), Gathered::default());
             let collected: Vec<Result<usize, NotCollected>> = parts
                 .expect("many intervals")
                 .iter()

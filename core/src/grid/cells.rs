@@ -143,6 +143,10 @@ impl Value {
         StoredFact { at_ms, series, subject: SubjectNumber(0), value: self.value, weight: Weight::Plus }
     }
 
+    fn drop_slot(&mut self) {
+        self.place &= (1 << Self::SLOT) - 1;
+    }
+
     fn bucket(self) -> u32 {
         u32::try_from(self.place & ((1 << Self::SERIES) - 1)).expect("24 bits")
     }
@@ -178,9 +182,7 @@ impl Values {
         values.sort_unstable();
         let quarters = Sums::of(&values, worth.quarter_hours, self.day_ms, QUARTER_HOUR_MS);
         let list: Option<Box<[Value]>> = (worth.keeps_values && quarters.is_none()).then(|| values.as_slice().into());
-        for value in &mut values {
-            value.place &= (1 << Value::SLOT) - 1;
-        }
+        values.iter_mut().for_each(Value::drop_slot);
         values.sort_unstable();
         let day = Sums::of(&values, worth.days, self.day_ms, DAY_MS);
         let bytes: usize = [&quarters, &day].into_iter().flatten().map(Sums::bytes).sum();
@@ -188,7 +190,10 @@ impl Values {
         if quarters.is_none() && day.is_none() {
             return Found::Sparse;
         }
-        let Some(taken) = room.take(bytes) else { return Found::NoRoom { bytes, sweeps: room.sweeps() } };
+        let Some(taken) = room.take(bytes) else {
+            room.refuse(bytes);
+            return Found::NoRoom { bytes, sweeps: room.sweeps() };
+        };
         let (stretches, is_used) = (ArcSwap::default(), AtomicBool::new(true));
         Found::Dense(Arc::new(Cells { day_ms: self.day_ms, quarters, list, day, stretches, epoch, is_used, taken }))
     }
@@ -299,7 +304,9 @@ impl Sums {
     /// How many bytes of facts take about as long to read as some of the cells.
     fn toll(&self, places: &ops::Range<usize>) -> usize {
         const CELL: usize = 8;
-        places.len() * CELL + self.buckets_from(places.end) - self.buckets_from(places.start)
+        const FURTHER_BUCKET: usize = 4;
+        let buckets = self.buckets_from(places.end) - self.buckets_from(places.start);
+        places.len() * CELL + (buckets - places.len()) * FURTHER_BUCKET
     }
 
     fn show(&self, places: ops::Range<usize>, take: &mut impl FnMut(usize) -> bool, see: &mut impl FnMut(Seen<'_>)) {
@@ -329,7 +336,7 @@ pub(super) struct Cells {
     /// In the place of these the facts' values, by quarter hour, each with its stand-in: looking it up is what takes longest of reading a fact.
     list: Option<Box<[Value]>>,
     day: Option<Sums>,
-    /// The stretches of the day that were asked for last.
+    /// The stretches of the day that were made last.
     stretches: ArcSwap<Vec<Arc<Stretch>>>,
     /// The epoch up to which facts are summed up, which are all there are.
     pub(super) epoch: u64,
@@ -420,23 +427,25 @@ impl Cells {
         if let Some(known) = self.stretches.load().iter().find(|known| known.range == range) {
             return Some(Arc::clone(known));
         }
-        let values = self.values(range);
-        let quarters = self.quarters.as_ref().map(|sums| (sums, sums.places(range)));
-        let (toll, most) =
-            quarters.as_ref().map_or((0, 0), |(sums, places)| (sums.toll(places), sums.bytes_of(places)));
-        if !take(size_of_val(values) + toll) {
+        let (of_quarters, values) = (self.quarters.as_ref().map(|sums| (sums, sums.places(range))), self.values(range));
+        let (toll, most) = match &of_quarters {
+            Some((sums, places)) => (sums.toll(places), sums.bytes_of(places)),
+            None => (size_of_val(values), values.len() * (size_of::<Kept>() + size_of::<Bucket>())),
+        };
+        if !take(toll) {
             return None;
         }
-        let most = most + values.len() * (size_of::<Kept>() + size_of::<Bucket>()) + size_of::<Stretch>();
+        // It has no cell or bucket that the day does not have.
+        let most = most.min(self.day.as_ref().map_or(usize::MAX, Sums::bytes)) + size_of::<Stretch>();
         let mut taken = self.taken.room.take(most)?;
-        let alone: Vec<Bucket> = values.iter().map(|value| Bucket { number: value.bucket(), count: 1 }).collect();
-        let alone = values.iter().zip(alone.chunks(1)).map(|(known, buckets)| {
-            let (at_ms, (_, series), value) = (range.from_inclusive, known.cell(), known.value);
-            Cell { at_ms, series, count: 1, sum: value.into(), min: value, max: value, buckets }
-        });
-        let mut cells: Vec<Cell> =
-            quarters.into_iter().flat_map(|(sums, places)| sums.between(places)).chain(alone).collect();
-        let sums = Sums::of_cells(&mut cells, range.from_inclusive)?;
+        let sums = if let Some((sums, places)) = of_quarters {
+            Sums::of_cells(&mut sums.between(places).collect::<Vec<_>>(), range.from_inclusive)?
+        } else {
+            let mut values = values.to_vec();
+            values.iter_mut().for_each(Value::drop_slot);
+            values.sort_unstable();
+            Sums::of(&values, 0, range.from_inclusive, DAY_MS)?
+        };
         taken.leave(sums.bytes() + size_of::<Stretch>());
         let new = Arc::new(Stretch { range, sums, _taken: taken });
         self.stretches.rcu(|known| {
@@ -478,17 +487,17 @@ impl Room {
         self.sweeps.load(Relaxed)
     }
 
-    /// Has `sweep` call [`Shelf::sweep`] for every day if it is time for that.
-    pub(super) fn sweep_if_due(&self, sweep: impl FnOnce()) {
+    /// Has `sweep` call [`Shelf::sweep`] for every day if it is time for that, and say whether it gave up anything.
+    pub(super) fn sweep_if_due(&self, sweep: impl FnOnce() -> bool) {
         let enough = (self.most.load(Relaxed) / REFUSED).max(LEAST_REFUSED);
-        if self.refused.load(Relaxed) < enough || self.refused.swap(0, Relaxed) < enough {
-            return;
-        }
-        let before = self.taken();
-        sweep();
-        if self.taken() < before {
+        let is_due = self.refused.load(Relaxed) >= enough && self.refused.swap(0, Relaxed) >= enough;
+        if is_due && sweep() {
             self.sweeps.fetch_add(1, Relaxed);
         }
+    }
+
+    fn refuse(&self, bytes: usize) {
+        self.refused.fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -503,10 +512,7 @@ impl Room {
     fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
         let most = self.most.load(Relaxed);
         let grown = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
-        if self.taken.fetch_update(Relaxed, Relaxed, grown).is_err() {
-            self.refused.fetch_add(bytes, Relaxed);
-            return None;
-        }
+        self.taken.fetch_update(Relaxed, Relaxed, grown).ok()?;
         Some(Taken { bytes, room: Arc::clone(self) })
     }
 }
@@ -650,7 +656,7 @@ impl Shelf {
             Some(Found::Dense(cells)) if cells.epoch <= epoch => read(cells),
             Some(found @ Found::NoRoom { .. }) if !found.has_none(room) => Advice::SumUp,
             Some(Found::NoRoom { bytes, .. }) => {
-                room.refused.fetch_add(*bytes, Relaxed);
+                room.refuse(*bytes);
                 Advice::Facts
             }
             Some(Found::Dense(_) | Found::Sparse) => Advice::Facts,
@@ -695,8 +701,8 @@ impl Shelf {
         }
     }
 
-    /// Gives up what nobody was advised to read since the last time.
-    pub(super) fn sweep(&self) {
+    /// Gives up what nobody was advised to read since the last time; false where that is nothing.
+    pub(super) fn sweep(&self) -> bool {
         let known = self.0.load();
         let is_unused =
             |left: &&Arc<Left>| matches!(&left.found, Found::Dense(cells) if !cells.is_used.swap(false, Relaxed));
@@ -705,11 +711,22 @@ impl Shelf {
             let is_kept = |left: &&Arc<Left>| !unused.iter().any(|unused| Arc::ptr_eq(left, unused));
             self.0.rcu(|known| known.iter().filter(is_kept).cloned().collect::<Vec<_>>());
         }
+        !unused.is_empty()
     }
 
     fn leave(&self, key: usize, lens: Option<&Arc<[Dimension]>>, extent: Extent, found: Found) {
         let new = Arc::new(Left { key, lens: lens.cloned(), extent, same_at: AtomicU64::new(NEVER), found });
         self.0.rcu(|known| {
+            // Two may have summed up at once, where there was room for one.
+            let is_there = |left: &&Arc<Left>| {
+                left.key == key
+                    && left.extent == extent
+                    && left.lens.as_ref() == lens
+                    && matches!(left.found, Found::Dense(_))
+            };
+            if !matches!(new.found, Found::Dense(_)) && known.iter().any(|left| is_there(&left)) {
+                return known.to_vec();
+            }
             // What was of another extent is of no use any more.
             let is_other = |left: &&Arc<Left>| left.key != key || (left.extent == extent && left.lens.as_ref() != lens);
             let others: Vec<Arc<Left>> = known.iter().filter(is_other).cloned().collect();

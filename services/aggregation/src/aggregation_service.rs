@@ -171,7 +171,7 @@ impl AggregationApi {
         Ok(Collected { positions: moment.positions.clone(), rows, moment: number, asked_at: moment.asked_at })
     }
 
-    /// What every plan comes to at one moment: where it is little at once, else each partition on a thread of its own.
+    /// What every plan comes to at one moment: where it is little at once, else shared between as many threads as partitions.
     async fn collect_all(&self, moment: &Moment, tenant: &str, plans: Vec<Plan>) -> Result<Vec<Rows>, Fault> {
         let tenants: Vec<Symbol> = if tenant == ALL_TENANTS {
             let all: BTreeSet<Symbol> = moment.views.iter().flat_map(View::tenants).collect();
@@ -187,7 +187,7 @@ impl AggregationApi {
         let _called_off = CalledOff(Arc::clone(&effort));
         let views: Vec<View> = moment.views.iter().map(|view| view.within(&effort)).collect();
         let threads = views.len();
-        let is_long = plans.iter().any(Gathered::is_needed);
+        let is_long = plans.iter().any(Gathered::is_needed) || tenants.len() > MANY_TENANTS;
         let begin = {
             let names = Arc::clone(names);
             move || Work::begin(views, names, tenants, plans, threads)
@@ -280,6 +280,8 @@ impl AggregationApi {
 
 /// From how many rows on they are merged where nobody else waits.
 const MANY_ROWS: usize = 500;
+/// From how many tenants on looking at each takes long.
+const MANY_TENANTS: usize = 100;
 /// What a question of one tenant may read where others wait for the thread, in bytes: mostly a tenth of a millisecond's work.
 const LITTLE: u64 = 16 << 10;
 

@@ -98,8 +98,8 @@ fn add(figures: &mut Figures, bounds: &[i64], at_ms: i64, series: SeriesId, to: 
     to(figures.entry((interval, series)).or_default());
 }
 
-/// Three days by the day, by the hour of a zone, by the quarter hour, and by what no quarter hours fit.
-fn cuts() -> [Vec<i64>; 5] {
+/// Some days by the day, by that of two zones, by the hour, by the quarter hour, by long and short stretches, and by what no quarter hours fit.
+fn cuts() -> [Vec<i64>; 7] {
     let every =
         |from: i64, step: i64, to: i64| -> Vec<i64> { (0..=(to - from) / step).map(|n| from + n * step).collect() };
     [
@@ -108,6 +108,8 @@ fn cuts() -> [Vec<i64>; 5] {
         every(DAY_MS / 2, 4 * QUARTER_HOUR_MS, 3 * DAY_MS),
         every(QUARTER_HOUR_MS, QUARTER_HOUR_MS, 2 * DAY_MS),
         every(60_000, 7 * 60_000, 3 * DAY_MS),
+        every(-23 * QUARTER_HOUR_MS - DAY_MS, DAY_MS, 3 * DAY_MS),
+        [-30, 3, 4, 30, 31, 32, 60, 95, 96, 110, 200].map(|quarters| quarters * QUARTER_HOUR_MS).into(),
     ]
 }
 
@@ -128,7 +130,7 @@ enum Act {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let state = (0..96 * 3i64, 1..12i64, any::<usize>(), proptest::collection::vec(0..10_000_000i64, 20..150));
+    let state = (-96..96 * 3i64, 1..12i64, any::<usize>(), proptest::collection::vec(0..10_000_000i64, 20..150));
     let act = prop_oneof![
         4 => state.prop_map(|(from, quarters, series, values)| Act::State { from, quarters, series, values }),
         2 => any::<usize>().prop_map(Act::TakeBack),
@@ -185,7 +187,7 @@ fn cells_come_with_the_third_reader_and_go_with_the_next_fact() {
         world.state(value * DAY_MS / 9_600, 0, value);
     }
     world.recorder.publish();
-    let [by_day, by_day_elsewhere, by_hour, _, by_seven_minutes] = cuts();
+    let [by_day, by_day_elsewhere, by_hour, _, by_seven_minutes, ..] = cuts();
     let cells = |world: &World, bounds: &[i64]| world.summed(&world.reader.view(), bounds).1;
     assert_eq!([0, 1, 2].map(|_| cells(&world, &by_day)), [0, 0, 1]);
     assert_eq!(cells(&world, &by_day_elsewhere), 2, "midnight elsewhere parts the day in two stretches");
@@ -249,6 +251,7 @@ fn a_day_keeps_the_stretches_asked_for_last_and_no_more() {
         world.state(value * DAY_MS / 9_600, 0, value % 7);
     }
     world.recorder.publish();
+    let facts = world.recorder.bytes();
     let stretch = |from: i64, quarters: i64| [from * QUARTER_HOUR_MS, (from + quarters) * QUARTER_HOUR_MS];
     let ask = |world: &World, bounds: &[i64]| {
         let view = world.reader.view();
@@ -267,6 +270,8 @@ fn a_day_keeps_the_stretches_asked_for_last_and_no_more() {
         assert_eq!(ask(&world, &stretch(from, 9)), 1);
     }
     assert_eq!(world.recorder.bytes() - before, STRETCHES * of_one);
+    world.recorder.limit_cells((world.recorder.bytes() - facts) * CELLS_SHARE);
+    assert_eq!(ask(&world, &stretch(20, 20)), 20, "there is no room for another one");
 }
 
 #[test]
