@@ -368,6 +368,36 @@ fn the_contract_is_there_as_openapi_and_as_a_page() {
 }
 
 #[test]
+fn a_stream_of_connect_ends_when_the_callers_time_is_over() {
+    let suite = Suite::start();
+    run(async { fill(&suite.client()).await });
+    let question = json!({"query": {"tenant": "acme", "metrics": [{"name": "conversations_opened"}],
+        "startTime": "2026-06-01T00:00:00Z", "endTime": "2026-06-02T00:00:00Z"}});
+    // As long as a length of UTF-8 can be.
+    let question = format!("{:256}", question.to_string());
+    let length = u32::try_from(question.len()).expect("short").to_be_bytes();
+    let body = String::from_utf8([&[0][..], &length, question.as_bytes()].concat()).expect("text");
+    let answered = |milliseconds: &str| {
+        let length = body.len();
+        let request = format!(
+            "POST {WATCH} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{TYPE}connect-timeout-ms: {milliseconds}\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        let mut from = connect(&suite, &request);
+        assert_eq!(head(&mut from).0, 200);
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).expect("a body");
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let body_of = answered("1500");
+    assert!(body_of.contains("\"value\":4") || body_of.contains("\"count\":\"4\""), "an answer comes first: {body_of}");
+    assert!(body_of.contains("\"code\":\"deadline_exceeded\""), "{body_of}");
+    assert!(body_of.contains("the 1500 ms of the call are over"), "{body_of}");
+    let refused = answered("soon");
+    assert!(refused.contains("\"code\":\"invalid_argument\"") && refused.contains("connect-timeout-ms"), "{refused}");
+}
+
+#[test]
 fn a_stream_of_connect_that_cannot_begin_ends_with_the_reason() {
     let suite = Suite::start();
     let enveloped = |flags: u8, body: &str| {

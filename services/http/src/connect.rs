@@ -80,7 +80,7 @@ async fn answered(request: Request<Body>, grpc: Upstream) -> Result<Response<Bod
 }
 
 /// How long the caller waits.
-fn patience(request: &Request<Body>) -> Result<Option<Duration>, Status> {
+pub(crate) fn patience(request: &Request<Body>) -> Result<Option<Duration>, Status> {
     match header_text(request.headers(), "connect-timeout-ms") {
         "" => Ok(None),
         given => given.parse().map(|ms| Some(Duration::from_millis(ms))).map_err(|_| {

@@ -8,6 +8,7 @@ use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -27,14 +28,40 @@ pub(crate) fn codec(content_type: &str) -> Option<&'static str> {
 /// Answers a call. What is refused at once is the end of an empty stream.
 pub(crate) async fn answer(request: Request<Body>, codec: &'static str, grpc: Upstream) -> Response<Body> {
     let (sender, receiver) = mpsc::channel(1);
-    match called(request, codec, grpc).await {
-        Ok(answer) => drop(tokio::spawn(forward(answer, codec, sender))),
+    let called = async {
+        // From here on the call's time runs, to its end.
+        let over = Over::after(connect::patience(&request)?);
+        tokio::select! {
+            answer = called(request, codec, grpc) => Ok((answer?, over.clone())),
+            status = over.status() => Err(status),
+        }
+    };
+    match called.await {
+        Ok((answer, over)) => drop(tokio::spawn(forward(answer, over, codec, sender))),
         // There is room for one.
         Err(status) => drop(sender.try_send(end(Some(&status)))),
     }
     let mut response = Response::new(call::streamed(receiver));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(codec));
     response
+}
+
+/// When the time a caller gave is over.
+#[derive(Debug, Clone)]
+struct Over(Option<(Duration, Instant)>);
+
+impl Over {
+    fn after(patience: Option<Duration>) -> Self {
+        // What is too far off never comes.
+        Self(patience.and_then(|patience| Some((patience, Instant::now().checked_add(patience)?))))
+    }
+
+    /// Resolves when it is.
+    async fn status(&self) -> Status {
+        let Some((patience, at)) = self.0 else { return std::future::pending().await };
+        sleep_until(at).await;
+        Status::deadline_exceeded(format!("the {} ms of the call are over", patience.as_millis()))
+    }
 }
 
 async fn called(request: Request<Body>, codec: &str, grpc: Upstream) -> Result<Answer, Status> {
@@ -69,10 +96,11 @@ async fn called(request: Request<Body>, codec: &str, grpc: Upstream) -> Result<A
     call(&method, &message, grpc).await
 }
 
-async fn forward(mut answer: Answer, codec: &str, sender: mpsc::Sender<Bytes>) {
+async fn forward(mut answer: Answer, over: Over, codec: &str, sender: mpsc::Sender<Bytes>) {
     loop {
         let message = tokio::select! {
             message = answer.next() => message,
+            status = over.status() => Err(status),
             () = sender.closed() => return,
         };
         let written = |message: DynamicMessage| match codec {
