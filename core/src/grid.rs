@@ -936,7 +936,8 @@ impl View {
             let is_quartered = cutting.iter().all(|bound| bound.rem_euclid(QUARTER_HOUR_MS) == 0);
             // What came up to the view's epoch had set the day's before that was published.
             let newest = Some(day.last_epoch.load(Ordering::Relaxed)).filter(|newest| *newest <= epoch);
-            let extents = Extents { newest, extent: &|| day.extent(number) };
+            let is_asked = self.effort.reads_put_away;
+            let extents = Extents { newest, extent: &|| day.extent(number), is_asked };
             let advice = if is_quartered {
                 day.cells.advise(number, lens.as_ref(), &extents, (epoch, cutting.is_empty()), &self.grid.room)
             } else {

@@ -588,6 +588,8 @@ pub(super) struct Extents<'a> {
     /// The epoch of the day's newest fact, where a reader may see all of that epoch: as long as that is the same, so is every extent.
     pub(super) newest: Option<u64>,
     pub(super) extent: &'a dyn Fn() -> Extent,
+    /// Whether this counts as asking; who only tries asks again.
+    pub(super) is_asked: bool,
 }
 
 /// What to do for a measure.
@@ -661,7 +663,9 @@ impl Shelf {
             }
             Some(Found::Dense(_) | Found::Sparse) => Advice::Facts,
             None => {
-                self.leave(key, lens, extent, Found::Asked);
+                if extents.is_asked {
+                    self.leave(key, lens, extent, Found::Asked);
+                }
                 Advice::Facts
             }
         }
