@@ -161,6 +161,42 @@ fn totals_are_what_a_question_without_groups_or_intervals_gets() {
 }
 
 #[test]
+fn many_intervals_over_many_days_are_what_some_days_of_them_come_to() {
+    const DAYS: i64 = 14;
+    const AT_ONCE: i64 = 3;
+    let (suite, made) = fortnight(27);
+    let at = |day: i64| Some(prost_types::Timestamp { seconds: first_instant() + day * DAY_S, nanos: 0 });
+    run(async {
+        let client = filled(&suite, &made).await;
+        let mut filled = 0;
+        for metric in CATALOGUE.iter().flat_map(|family| family.metrics).filter(|it| !it.name.starts_with("cost_")) {
+            let by_half_hour = QueryMetricsRequest {
+                interval: "30m".to_owned(),
+                time_zone: "Asia/Kolkata".to_owned(),
+                end_time: at(DAYS),
+                totals: true,
+                ..week(&[metric.name])
+            };
+            let key = |row: &MetricRow| (row.interval_start.map(|start| start.seconds), group(row));
+            let by_key =
+                |rows: Vec<MetricRow>| rows.into_iter().map(|row| (key(&row), row)).collect::<BTreeMap<_, _>>();
+            let all = whole(&client, &by_half_hour).await;
+            let mut some_days = BTreeMap::new();
+            for from in (0..DAYS).step_by(3) {
+                let (start_time, end_time) = (at(from), at(DAYS.min(from + AT_ONCE)));
+                let question = QueryMetricsRequest { start_time, end_time, totals: false, ..by_half_hour.clone() };
+                some_days.extend(by_key(whole(&client, &question).await.rows));
+            }
+            filled += usize::from(!all.rows.is_empty());
+            assert_eq!(by_key(all.rows), some_days, "{}", metric.name);
+            let as_one = QueryMetricsRequest { interval: String::new(), totals: false, ..by_half_hour };
+            assert_eq!(all.group_totals, whole(&client, &as_one).await.rows, "{}", metric.name);
+        }
+        assert!(filled >= 20, "{filled} metrics have rows");
+    });
+}
+
+#[test]
 fn the_groups_of_an_answer_add_up_to_its_total_while_more_comes_in() {
     let suite = Suite::start();
     let made = conversations(&mut Random(2), 3_000);
