@@ -970,8 +970,8 @@ impl View {
         }
         // That takes a while: not where others wait.
         if self.effort.reads_put_away {
-            let days = || self.visible.tenants.values().flat_map(|days| days.iter());
-            self.grid.room.sweep_if_due(|| days().fold(false, |any, day| day.cells.sweep() | any));
+            let days = self.visible.tenants.values().flat_map(|days| days.iter());
+            self.grid.room.sweep_if_due(|| days.for_each(|day| day.cells.sweep()));
         }
         Ok(())
     }

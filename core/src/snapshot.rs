@@ -308,6 +308,12 @@ pub enum NotCollected {
 /// The figures of every group and bucket with anything in it: one [`Partial`] for each part of the plan.
 pub type Rows = HashMap<(Group, u32), Vec<Partial>, RandomState>;
 
+/// How many distinct values there are in all.
+#[must_use]
+pub fn distinct(rows: &Rows) -> usize {
+    rows.values().flatten().map(|partial| partial.more().distinct.len()).sum()
+}
+
 /// Adds the figures of others to some: of other partitions, or of other tenants.
 pub fn merge(rows: &mut Rows, others: impl IntoIterator<Item = ((Group, u32), Vec<Partial>)>) {
     for (key, partials) in others {
@@ -355,9 +361,11 @@ pub fn collect_all<'a>(
                 collect_into((&mut found, left), &mut groups, view, tenant, plan, gathered)?;
                 continue;
             }
-            let before = rows.len();
+            let before = (rows.len(), distinct(&rows));
             merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
-            if !Left::take(&left.rows, rows.len() - before) {
+            let are_left =
+                Left::take(&left.rows, rows.len() - before.0) && Left::take(&left.distinct, distinct(&rows) - before.1);
+            if !are_left {
                 view.effort().call_off();
                 return Err(TooManyRows.into());
             }
@@ -1150,6 +1158,44 @@ mod tests {
             assert!(collected[0].is_ok());
             assert_eq!(collected[1] == Err(NotCollected::TooManyRows(TooManyRows)), is_too_many);
             assert_eq!(view.effort().is_called_off(), is_too_many);
+        }
+    }
+
+    #[test]
+    fn distinct_values_are_counted_together_by_those_who_share_a_plan() {
+        const MINUTES: u32 = 20_000;
+        let names = Names::default();
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
+        let subject = recorder.add_subject("c".into());
+        for minute in 0..MINUTES {
+            recorder.record(tenant, subject, &[Fact { value: minute.into(), ..opening(minute, series) }]);
+        }
+        recorder.publish();
+        let mut plan = openings(MINUTES, 100, Vec::new());
+        plan.parts[0].reduction = Reduction::DistinctValues;
+        for (most, is_too_much) in [(MINUTES as usize, false), (MINUTES as usize - 3_000, true)] {
+            for with_gathered in [false, true] {
+                let (mut plan, view) = (plan.clone(), reader.view());
+                if with_gathered {
+                    plan.parts.push(Part { reduction: Reduction::NotFollowed, ..plan.parts[0].clone() });
+                }
+                let parts = plan.in_parts(2, || view.held(tenant)).expect("days enough");
+                let left = Left { distinct: AtomicUsize::new(most), ..Left::default() };
+                let none = Gathered::default();
+                let collected: Vec<Result<usize, NotCollected>> = parts
+                    .iter()
+                    .map(|part| {
+                        let (view, tenants) = (std::slice::from_ref(&view), std::iter::once((tenant, &none)));
+                        Ok(distinct(&collect_all(view, &names, tenants, part, &left)?))
+                    })
+                    .collect();
+                assert!(collected[0].is_ok());
+                assert_eq!(collected[1] == Err(NotCollected::TooManyRows(TooManyRows)), is_too_much);
+                if !is_too_much {
+                    assert_eq!(collected.into_iter().flatten().sum::<usize>(), MINUTES as usize);
+                }
+            }
         }
     }
 

@@ -389,10 +389,10 @@ fn a_stream_of_connect_ends_when_the_callers_time_is_over() {
         from.read_to_end(&mut bytes).expect("a body");
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    let body_of = answered("1500");
+    let body_of = answered("4000");
     assert!(body_of.contains("\"value\":4") || body_of.contains("\"count\":\"4\""), "an answer comes first: {body_of}");
     assert!(body_of.contains("\"code\":\"deadline_exceeded\""), "{body_of}");
-    assert!(body_of.contains("the 1500 ms of the call are over"), "{body_of}");
+    assert!(body_of.contains("the 4000 ms of the call are over"), "{body_of}");
     let refused = answered("soon");
     assert!(refused.contains("\"code\":\"invalid_argument\"") && refused.contains("connect-timeout-ms"), "{refused}");
 }

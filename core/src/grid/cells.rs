@@ -20,6 +20,7 @@ use std::ops;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -192,7 +193,7 @@ impl Values {
         }
         let Some(taken) = room.take(bytes) else {
             room.refuse(bytes);
-            return Found::NoRoom { bytes, sweeps: room.sweeps() };
+            return Found::NoRoom(bytes);
         };
         let (stretches, is_used) = (ArcSwap::default(), AtomicBool::new(true));
         Found::Dense(Arc::new(Cells { day_ms: self.day_ms, quarters, list, day, stretches, epoch, is_used, taken }))
@@ -459,16 +460,19 @@ impl Cells {
 
 /// How much memory the cells of a grid take, and may take.
 ///
-/// Who finds no room says so, again each time it is asked for. Once much was refused a reader *sweeps*: it gives up the cells that nobody
-/// has read since the last sweep. Where that made room, those who found none try again.
+/// Who finds no room says so, again each time it is asked for, and tries again when there is. Once much was refused a reader *sweeps*: it
+/// gives up the cells that nobody has read since the last sweep, which was a while ago.
 #[derive(Debug)]
 pub(super) struct Room {
     taken: AtomicUsize,
     most: AtomicUsize,
     /// Bytes there was no room for since the last sweep.
     refused: AtomicUsize,
-    /// How many sweeps have made room.
-    sweeps: AtomicU64,
+    /// Instants are counted from here, in milliseconds.
+    began: Instant,
+    swept_at: AtomicU64,
+    /// The least time between two sweeps, in milliseconds.
+    pause: AtomicU64,
 }
 
 /// What cells may take before anybody says.
@@ -476,28 +480,44 @@ const ROOM: usize = 64 << 20;
 /// The part of the room that has to be refused before a sweep, and at least how much.
 const REFUSED: usize = 8;
 const LEAST_REFUSED: usize = 1 << 16;
+/// What nobody has read for so long may make way.
+const PAUSE_MS: u64 = 60_000;
 
 impl Room {
     pub(super) fn new() -> Self {
-        let (taken, most) = (AtomicUsize::new(0), AtomicUsize::new(ROOM));
-        Self { taken, most, refused: AtomicUsize::new(0), sweeps: AtomicU64::new(0) }
-    }
-
-    fn sweeps(&self) -> u64 {
-        self.sweeps.load(Relaxed)
-    }
-
-    /// Has `sweep` call [`Shelf::sweep`] for every day if it is time for that, and say whether it gave up anything.
-    pub(super) fn sweep_if_due(&self, sweep: impl FnOnce() -> bool) {
-        let enough = (self.most.load(Relaxed) / REFUSED).max(LEAST_REFUSED);
-        let is_due = self.refused.load(Relaxed) >= enough && self.refused.swap(0, Relaxed) >= enough;
-        if is_due && sweep() {
-            self.sweeps.fetch_add(1, Relaxed);
+        Self {
+            taken: AtomicUsize::new(0),
+            most: AtomicUsize::new(ROOM),
+            refused: AtomicUsize::new(0),
+            began: Instant::now(),
+            swept_at: AtomicU64::new(0),
+            pause: AtomicU64::new(PAUSE_MS),
         }
     }
 
+    /// Has `sweep` call [`Shelf::sweep`] for every day if it is time for that.
+    pub(super) fn sweep_if_due(&self, sweep: impl FnOnce()) {
+        let enough = (self.most.load(Relaxed) / REFUSED).max(LEAST_REFUSED);
+        if self.refused.load(Relaxed) < enough || self.taken() == 0 {
+            return;
+        }
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let is_due = |swept_at: u64| (now - swept_at.min(now) >= self.pause.load(Relaxed)).then_some(now);
+        // One of those who find it due.
+        if self.swept_at.fetch_update(Relaxed, Relaxed, is_due).is_ok() && self.refused.swap(0, Relaxed) >= enough {
+            sweep();
+        }
+    }
+
+    /// What has no room now, and is not too large for all of it.
     fn refuse(&self, bytes: usize) {
-        self.refused.fetch_add(bytes, Relaxed);
+        if bytes <= self.most.load(Relaxed) {
+            self.refused.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    fn has(&self, bytes: usize) -> bool {
+        self.taken().saturating_add(bytes) <= self.most.load(Relaxed)
     }
 
     pub(super) fn taken(&self) -> usize {
@@ -546,11 +566,8 @@ enum Found {
     Asked,
     /// It is not worth cells.
     Sparse,
-    /// There was no room for cells of so many bytes, after so many sweeps.
-    NoRoom {
-        bytes: usize,
-        sweeps: u64,
-    },
+    /// There was no room for cells of so many bytes.
+    NoRoom(usize),
     Dense(Arc<Cells>),
 }
 
@@ -559,7 +576,7 @@ impl Found {
     fn has_none(&self, room: &Room) -> bool {
         match self {
             Self::Sparse => true,
-            Self::NoRoom { sweeps, .. } => *sweeps == room.sweeps(),
+            Self::NoRoom(bytes) => !room.has(*bytes),
             Self::Asked | Self::Dense(_) => false,
         }
     }
@@ -656,8 +673,8 @@ impl Shelf {
         match found {
             Some(Found::Asked) => Advice::SumUp,
             Some(Found::Dense(cells)) if cells.epoch <= epoch => read(cells),
-            Some(found @ Found::NoRoom { .. }) if !found.has_none(room) => Advice::SumUp,
-            Some(Found::NoRoom { bytes, .. }) => {
+            Some(found @ Found::NoRoom(_)) if !found.has_none(room) => Advice::SumUp,
+            Some(Found::NoRoom(bytes)) => {
                 room.refuse(*bytes);
                 Advice::Facts
             }
@@ -705,8 +722,8 @@ impl Shelf {
         }
     }
 
-    /// Gives up what nobody was advised to read since the last time; false where that is nothing.
-    pub(super) fn sweep(&self) -> bool {
+    /// Gives up what nobody was advised to read since the last time.
+    pub(super) fn sweep(&self) {
         let known = self.0.load();
         let is_unused =
             |left: &&Arc<Left>| matches!(&left.found, Found::Dense(cells) if !cells.is_used.swap(false, Relaxed));
@@ -715,7 +732,6 @@ impl Shelf {
             let is_kept = |left: &&Arc<Left>| !unused.iter().any(|unused| Arc::ptr_eq(left, unused));
             self.0.rcu(|known| known.iter().filter(is_kept).cloned().collect::<Vec<_>>());
         }
-        !unused.is_empty()
     }
 
     fn leave(&self, key: usize, lens: Option<&Arc<[Dimension]>>, extent: Extent, found: Found) {

@@ -187,7 +187,8 @@ impl AggregationApi {
         let _called_off = CalledOff(Arc::clone(&effort));
         let views: Vec<View> = moment.views.iter().map(|view| view.within(&effort)).collect();
         let threads = views.len();
-        let is_long = plans.iter().any(Gathered::is_needed) || tenants.len() > MANY_TENANTS;
+        let is_large = |plan: &Plan| Gathered::is_needed(plan) || plan.cut.buckets().len() > MANY_ROWS;
+        let is_long = plans.iter().any(is_large) || tenants.len() > MANY_TENANTS;
         let begin = {
             let names = Arc::clone(names);
             move || Work::begin(views, names, tenants, plans, threads)

@@ -113,7 +113,12 @@ async fn forward(mut answer: Answer, over: Over, codec: &str, sender: mpsc::Send
             Err(status) => end(Some(&status)),
         };
         let is_last = envelope.first() == Some(&END);
-        if sender.send(envelope).await.is_err() || is_last {
+        let sent = tokio::select! {
+            sent = sender.send(envelope) => sent.is_ok(),
+            // Who does not read is not told.
+            _ = over.status() => false,
+        };
+        if !sent || is_last {
             return;
         }
     }

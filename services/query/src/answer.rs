@@ -8,7 +8,7 @@ use deskpulse_core::fact::Clock;
 use deskpulse_core::histogram::{Distribution, RELATIVE_ERROR};
 use deskpulse_core::interval::Bucket;
 use deskpulse_core::kpi::{Extent, Figure, Unit};
-use deskpulse_core::snapshot::{Group, MAX_DISTINCT, MAX_ROWS, Only, Partial, Rows};
+use deskpulse_core::snapshot::{Group, MAX_DISTINCT, MAX_ROWS, Only, Partial, Rows, distinct};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::v1::{
@@ -214,7 +214,7 @@ fn fill(rows: &mut Rows, sheet: &Sheet, question: &Question) -> Result<(), Fault
 }
 
 fn check_distinct(rows: &Rows) -> Result<(), Fault> {
-    let distinct: usize = rows.values().flatten().map(|partial| partial.more().distinct.len()).sum();
+    let distinct = distinct(rows);
     if distinct <= MAX_DISTINCT {
         return Ok(());
     }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -9,7 +12,7 @@ use super::{Lens, QUARTER_HOUR_MS, STRETCHES};
 use crate::archive::EmptyArchive;
 use crate::dimension::Dimension;
 use crate::fact::{Anchor, Clock, Fact, Measure, Weight};
-use crate::grid::{CELLS_SHARE, ColumnKey, DAY_MS, Range, Reader, Recorder, Seen, SubjectNumber, View, grid};
+use crate::grid::{CELLS_SHARE, ColumnKey, DAY_MS, Effort, Range, Reader, Recorder, Seen, SubjectNumber, View, grid};
 use crate::histogram::Distribution;
 use crate::series::{DimensionValues, Names, SeriesId, Symbol};
 use crate::time::Timestamp;
@@ -225,6 +228,7 @@ fn where_there_is_no_room_cells_that_nobody_reads_make_way() {
     let of_a_day = world.recorder.bytes() - facts;
     let room = of_a_day * 7 / 2;
     world.recorder.limit_cells(room * CELLS_SHARE);
+    world.recorder.grid.room.pause.store(0, Relaxed);
     for day in [0, 1, 2] {
         assert!([0, 1, 2].map(|_| ask(&world, day))[2], "day {day}");
     }
@@ -242,6 +246,44 @@ fn where_there_is_no_room_cells_that_nobody_reads_make_way() {
     }
     let have_cells: Vec<i64> = (0..DAYS).filter(|day| ask(&world, *day)).collect();
     assert!(have_cells.len() <= 3 && have_cells.first() == Some(&0) && have_cells.last() == Some(&5), "{have_cells:?}");
+}
+
+#[test]
+fn who_found_no_room_tries_again_when_there_is_some() {
+    let mut world = World::new();
+    for value in 0..960 * 2 {
+        world.state(value * DAY_MS / 960, 0, value % 960 * 1_000);
+    }
+    world.recorder.publish();
+    let ask = |world: &World, day: i64| world.summed(&world.reader.view(), &[day * DAY_MS, (day + 1) * DAY_MS]).1 > 0;
+    let facts = world.recorder.bytes();
+    assert_eq!([0, 1, 2].map(|_| ask(&world, 0)), [false, false, true]);
+    let of_a_day = world.recorder.bytes() - facts;
+    world.recorder.limit_cells(of_a_day * 3 / 2 * CELLS_SHARE);
+    assert_eq!([0, 1, 2].map(|_| ask(&world, 0)), [true; 3]);
+    assert_eq!([0, 1, 2, 3, 4].map(|_| ask(&world, 1)), [false; 5], "a minute has not passed");
+    // Its cells go with the next fact.
+    world.state(5, 0, 1);
+    world.recorder.publish();
+    assert!(!ask(&world, 0));
+    assert_eq!([0, 1, 2].map(|_| ask(&world, 1)), [false, true, true]);
+}
+
+#[test]
+fn who_only_tries_to_read_little_has_not_asked() {
+    let mut world = World::new();
+    for value in 0..9_600 {
+        world.state(value * DAY_MS / 9_600, 0, value);
+    }
+    world.recorder.publish();
+    let try_to = || {
+        let view = world.reader.view().within(&Arc::new(Effort::in_memory(u64::MAX)));
+        world.summed(&view, &[0, DAY_MS]).1
+    };
+    let ask = || world.summed(&world.reader.view(), &[0, DAY_MS]).1;
+    assert_eq!([0, 1, 2].map(|_| try_to()), [0; 3]);
+    assert_eq!([0, 1, 2].map(|_| ask()), [0, 0, 1]);
+    assert_eq!(try_to(), 1);
 }
 
 #[test]
@@ -291,42 +333,40 @@ fn facts_that_share_nothing_have_no_cells() {
 #[test]
 fn readers_on_other_threads_see_whole_blocks_whether_in_facts_or_in_cells() {
     let mut world = World::new();
-    let (tenant, reader) = (world.tenant, world.reader.clone());
+    let (tenant, reader, cells) = (world.tenant, world.reader.clone(), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..2)
-            .map(|_| {
-                let reader = reader.clone();
-                scope.spawn(move || {
-                    let (mut last, mut cells) = (0, 0);
-                    while last < 100_000 {
-                        let mut count = 0;
-                        let view = reader.view();
-                        view.summed(tenant, KEY, &[0, DAY_MS], None, |seen| match seen {
-                            Seen::Fact(_) => count += 1,
-                            Seen::Cell(cell) => {
-                                count += cell.count;
-                                cells += 1;
-                            }
-                        })
-                        .expect("readable");
-                        assert!(count >= last && count.is_multiple_of(100), "{count} after {last}");
-                        last = count;
-                    }
-                    cells
-                })
-            })
-            .collect();
+        for _ in 0..2 {
+            let (reader, cells) = (reader.clone(), &cells);
+            scope.spawn(move || {
+                let mut last = 0;
+                while last < 100_000 {
+                    let mut count = 0;
+                    let view = reader.view();
+                    view.summed(tenant, KEY, &[0, DAY_MS], None, |seen| match seen {
+                        Seen::Fact(_) => count += 1,
+                        Seen::Cell(cell) => {
+                            count += cell.count;
+                            cells.fetch_add(1, Relaxed);
+                        }
+                    })
+                    .expect("readable");
+                    assert!(count >= last && count.is_multiple_of(100), "{count} after {last}");
+                    last = count;
+                }
+            });
+        }
+        let begun = Instant::now();
         for block in 0..1_000 {
             for value in 0..100 {
                 world.state(value * QUARTER_HOUR_MS / 2, 0, block);
             }
             world.recorder.publish();
-            if block % 50 == 0 {
-                std::thread::sleep(std::time::Duration::from_millis(5));
+            let before = cells.load(Relaxed);
+            while block % 50 == 0 && cells.load(Relaxed) == before {
+                assert!(begun.elapsed() < Duration::from_mins(1), "nobody reads a cell");
+                std::thread::yield_now();
             }
         }
-        let cells: usize = readers.into_iter().map(|reader| reader.join().expect("no panic")).sum();
-        assert!(cells > 0, "nobody read a cell");
     });
 }
 
