@@ -987,17 +987,22 @@ mod tests {
         }
     }
 
-    /// An opening in each of so many minutes, counted by the minute.
-    fn by_minute(minutes: u32) -> (Result<Rows, NotCollected>, bool) {
-        let names = Names::default();
+    /// An opening in each of so many minutes, with the minute as its value.
+    fn each_minute(minutes: u32, names: &Names) -> (Symbol, View) {
         let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
         let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
         let subject = recorder.add_subject("c".into());
         for minute in 0..minutes {
-            recorder.record(tenant, subject, &[opening(minute, series)]);
+            recorder.record(tenant, subject, &[Fact { value: minute.into(), ..opening(minute, series) }]);
         }
         recorder.publish();
-        let view = reader.view();
+        (tenant, reader.view())
+    }
+
+    /// They, counted by the minute, and whether that was called off.
+    fn by_minute(minutes: u32) -> (Result<Rows, NotCollected>, bool) {
+        let names = Names::default();
+        let (tenant, view) = each_minute(minutes, &names);
         let rows = collect(&view, &names, tenant, &openings(minutes, 1, Vec::new()), &Gathered::default());
         (rows, view.effort().is_called_off())
     }
@@ -1130,14 +1135,7 @@ mod tests {
         let most = u32::try_from(MAX_ROWS).expect("small");
         for (minutes, is_too_many) in [(most, false), (most + 1, true)] {
             let names = Names::default();
-            let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
-            let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
-            let subject = recorder.add_subject("c".into());
-            for minute in 0..minutes {
-                recorder.record(tenant, subject, &[opening(minute, series)]);
-            }
-            recorder.publish();
-            let view = reader.view();
+            let (tenant, view) = each_minute(minutes, &names);
             let parts = openings(minutes, 1, Vec::new()).in_parts(2, || view.held(tenant));
             let (left, none) = (Left::default(), Gathered::default());
             let collected: Vec<Result<usize, NotCollected>> = parts
@@ -1165,18 +1163,12 @@ mod tests {
     fn distinct_values_are_counted_together_by_those_who_share_a_plan() {
         const MINUTES: u32 = 20_000;
         let names = Names::default();
-        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
-        let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
-        let subject = recorder.add_subject("c".into());
-        for minute in 0..MINUTES {
-            recorder.record(tenant, subject, &[Fact { value: minute.into(), ..opening(minute, series) }]);
-        }
-        recorder.publish();
+        let (tenant, view) = each_minute(MINUTES, &names);
         let mut plan = openings(MINUTES, 100, Vec::new());
         plan.parts[0].reduction = Reduction::DistinctValues;
         for (most, is_too_much) in [(MINUTES as usize, false), (MINUTES as usize - 3_000, true)] {
             for with_gathered in [false, true] {
-                let (mut plan, view) = (plan.clone(), reader.view());
+                let (mut plan, view) = (plan.clone(), view.within(&Arc::default()));
                 if with_gathered {
                     plan.parts.push(Part { reduction: Reduction::NotFollowed, ..plan.parts[0].clone() });
                 }
