@@ -806,6 +806,18 @@ impl View {
         Some(Range { from_inclusive: first, to_exclusive: begins.next_back().unwrap_or(first) + DAY_MS })
     }
 
+    /// Whether much of what questions would have left for others found no room, and [`Self::sweep`] could make some.
+    #[must_use]
+    pub fn is_short_of_room(&self) -> bool {
+        self.grid.room.is_short()
+    }
+
+    /// Gives up what questions left for others and nobody has read since the last sweep. Looks at every day of every tenant.
+    pub fn sweep(&self) {
+        self.grid.room.begin_sweep();
+        self.visible.tenants.values().flat_map(|days| days.iter()).for_each(|day| day.cells.sweep());
+    }
+
     /// The number of the partition.
     #[must_use]
     pub fn partition(&self) -> u32 {
@@ -967,11 +979,6 @@ impl View {
                 }
             });
             day.cells.sum_up(number, &mut lens, (extent, epoch), values, &self.grid.room);
-        }
-        // That takes a while: not where others wait.
-        if self.effort.reads_put_away {
-            let days = self.visible.tenants.values().flat_map(|days| days.iter());
-            self.grid.room.sweep_if_due(|| days.for_each(|day| day.cells.sweep()));
         }
         Ok(())
     }

@@ -20,7 +20,6 @@ use std::ops;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -460,19 +459,14 @@ impl Cells {
 
 /// How much memory the cells of a grid take, and may take.
 ///
-/// Who finds no room says so, again each time it is asked for, and tries again when there is. Once much was refused a reader *sweeps*: it
-/// gives up the cells that nobody has read since the last sweep, which was a while ago.
+/// Who finds no room says so, again each time it is asked for, and tries again when there is. Once much was refused it is time to *sweep*: to
+/// give up the cells that nobody has read since the last sweep. Who has a clock sees to it that this was a while ago.
 #[derive(Debug)]
 pub(super) struct Room {
     taken: AtomicUsize,
     most: AtomicUsize,
     /// Bytes there was no room for since the last sweep.
     refused: AtomicUsize,
-    /// Instants are counted from here, in milliseconds.
-    began: Instant,
-    swept_at: AtomicU64,
-    /// The least time between two sweeps, in milliseconds.
-    pause: AtomicU64,
 }
 
 /// What cells may take before anybody says.
@@ -480,33 +474,21 @@ const ROOM: usize = 64 << 20;
 /// The part of the room that has to be refused before a sweep, and at least how much.
 const REFUSED: usize = 8;
 const LEAST_REFUSED: usize = 1 << 16;
-/// What nobody has read for so long may make way.
-const PAUSE_MS: u64 = 60_000;
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self {
-            taken: AtomicUsize::new(0),
-            most: AtomicUsize::new(ROOM),
-            refused: AtomicUsize::new(0),
-            began: Instant::now(),
-            swept_at: AtomicU64::new(0),
-            pause: AtomicU64::new(PAUSE_MS),
-        }
+        Self { taken: AtomicUsize::new(0), most: AtomicUsize::new(ROOM), refused: AtomicUsize::new(0) }
     }
 
-    /// Has `sweep` call [`Shelf::sweep`] for every day if it is time for that.
-    pub(super) fn sweep_if_due(&self, sweep: impl FnOnce()) {
+    /// Whether much was refused since the last sweep, and a sweep could make room.
+    pub(super) fn is_short(&self) -> bool {
         let enough = (self.most.load(Relaxed) / REFUSED).max(LEAST_REFUSED);
-        if self.refused.load(Relaxed) < enough || self.taken() == 0 {
-            return;
-        }
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let is_due = |swept_at: u64| (now - swept_at.min(now) >= self.pause.load(Relaxed)).then_some(now);
-        // One of those who find it due.
-        if self.swept_at.fetch_update(Relaxed, Relaxed, is_due).is_ok() && self.refused.swap(0, Relaxed) >= enough {
-            sweep();
-        }
+        self.refused.load(Relaxed) >= enough && self.taken() > 0
+    }
+
+    /// Every day is about to be [swept](Shelf::sweep).
+    pub(super) fn begin_sweep(&self) {
+        self.refused.store(0, Relaxed);
     }
 
     /// What has no room now, and is not too large for all of it.

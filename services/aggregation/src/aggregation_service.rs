@@ -1,7 +1,7 @@
 //! `AggregationService`.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deskpulse_core::dimension::Dimension;
@@ -47,13 +47,15 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
 pub struct AggregationApi {
     aggregation: Aggregation,
     pinned: Pinned,
+    /// When it was last made room for what questions leave for others.
+    swept: Mutex<Option<Instant>>,
 }
 
 impl AggregationApi {
     /// What can be asked of `aggregation`.
     #[must_use]
     pub fn new(aggregation: Aggregation) -> Arc<Self> {
-        Arc::new(Self { aggregation, pinned: Pinned::default() })
+        Arc::new(Self { aggregation, pinned: Pinned::default(), swept: Mutex::default() })
     }
 
     /// The service, with its limits and compressions set.
@@ -200,6 +202,7 @@ impl AggregationApi {
             tokio::task::spawn_blocking(move || work.share(thread))
         };
         let tasks: Vec<_> = (0..threads).map(share).collect();
+        self.sweep_if_due(&moment.views);
         let mut collected: Vec<Vec<Rows>> = Vec::with_capacity(tasks.len());
         let mut failed = None;
         for task in tasks {
@@ -227,6 +230,20 @@ impl AggregationApi {
             all
         };
         if rows > MANY_ROWS { on_a_thread(merge).await } else { Ok(merge()) }
+    }
+
+    /// Makes room for what questions leave for others, where much of that found none: what nobody has read since the last time goes.
+    fn sweep_if_due(&self, views: &[View]) {
+        let short: Vec<View> = views.iter().filter(|view| view.is_short_of_room()).cloned().collect();
+        if short.is_empty() {
+            return;
+        }
+        // What panicked while it held the lock had set it or not.
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY) {
+            *swept = Some(Instant::now());
+            tokio::task::spawn_blocking(move || short.iter().for_each(View::sweep));
+        }
     }
 
     /// The first facts of a list, and one more where there are more.
@@ -281,6 +298,8 @@ impl AggregationApi {
 
 /// From how many rows on they are merged where nobody else waits.
 const MANY_ROWS: usize = 500;
+/// What nobody has read for so long makes way where there is no room.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// From how many tenants on looking at each takes long.
 const MANY_TENANTS: usize = 100;
 /// What a question of one tenant may read where others wait for the thread, in bytes: mostly a tenth of a millisecond's work.

@@ -114,6 +114,7 @@ async fn forward(mut answer: Answer, over: Over, codec: &str, sender: mpsc::Send
         };
         let is_last = envelope.first() == Some(&END);
         let sent = tokio::select! {
+            biased;
             sent = sender.send(envelope) => sent.is_ok(),
             // Who does not read is not told.
             _ = over.status() => false,
