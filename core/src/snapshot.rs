@@ -142,19 +142,19 @@ impl Reduction {
 
 /// How much may still be made of a plan, by all who collect parts of it that have no rows in common.
 #[derive(Debug)]
-pub struct Left {
+pub struct Allowance {
     rows: AtomicUsize,
     /// About: what is over is noticed when all are merged.
     distinct: AtomicUsize,
 }
 
-impl Default for Left {
+impl Default for Allowance {
     fn default() -> Self {
         Self { rows: AtomicUsize::new(MAX_ROWS), distinct: AtomicUsize::new(MAX_DISTINCT) }
     }
 }
 
-impl Left {
+impl Allowance {
     /// Takes so many; false where there are not as many left.
     fn take(left: &AtomicUsize, count: usize) -> bool {
         left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(count)).is_ok()
@@ -335,7 +335,7 @@ pub fn collect(
     gathered: &Gathered,
 ) -> Result<Rows, NotCollected> {
     let mut groups = Groups::new(names, plan, gathered);
-    let (mut rows, left) = (Found::default(), Left::default());
+    let (mut rows, left) = (Found::default(), Allowance::default());
     collect_into((&mut rows, &left), &mut groups, view, tenant, plan, gathered)?;
     Ok(rows.named(&groups))
 }
@@ -347,7 +347,7 @@ pub fn collect_all<'a>(
     names: &Names,
     tenants: impl Iterator<Item = (Symbol, &'a Gathered)>,
     plan: &'a Plan,
-    left: &Left,
+    left: &Allowance,
 ) -> Result<Rows, NotCollected> {
     // Whom a fact is credited to is a tenant's own.
     let is_shared = !Gathered::is_needed(plan);
@@ -363,8 +363,8 @@ pub fn collect_all<'a>(
             }
             let before = (rows.len(), distinct(&rows));
             merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
-            let are_left =
-                Left::take(&left.rows, rows.len() - before.0) && Left::take(&left.distinct, distinct(&rows) - before.1);
+            let are_left = Allowance::take(&left.rows, rows.len() - before.0)
+                && Allowance::take(&left.distinct, distinct(&rows) - before.1);
             if !are_left {
                 view.effort().call_off();
                 return Err(TooManyRows.into());
@@ -375,7 +375,7 @@ pub fn collect_all<'a>(
 }
 
 fn collect_into<'a>(
-    (rows, left): (&mut Found, &Left),
+    (rows, left): (&mut Found, &Allowance),
     groups: &mut Groups<'a>,
     view: &View,
     tenant: Symbol,
@@ -567,7 +567,7 @@ impl Collector<'_, '_, '_> {
             count += usize::from(partial.more_mut().distinct.insert(fact.value.wrapping_add(apart)));
             if count == AT_ONCE {
                 count = 0;
-                if !Left::take(&partials.left.distinct, AT_ONCE) {
+                if !Allowance::take(&partials.left.distinct, AT_ONCE) {
                     partials.give_up();
                 }
             }
@@ -891,7 +891,7 @@ impl Found {
 /// The partial figures of one part.
 struct Partials<'a> {
     rows: &'a mut Found,
-    left: &'a Left,
+    left: &'a Allowance,
     part: usize,
     parts: usize,
     effort: &'a Effort,
@@ -900,7 +900,7 @@ struct Partials<'a> {
 
 impl<'a> Partials<'a> {
     /// Of one part of so many; there is no need to read on for any of them once there are too many rows.
-    fn new((rows, left): (&'a mut Found, &'a Left), (part, parts): (usize, usize), effort: &'a Effort) -> Self {
+    fn new((rows, left): (&'a mut Found, &'a Allowance), (part, parts): (usize, usize), effort: &'a Effort) -> Self {
         Self { rows, left, part, parts, effort, too_many: false }
     }
 
@@ -922,7 +922,7 @@ impl<'a> Partials<'a> {
     /// Finds a row or, as long as there are not too many, makes it.
     fn place(&mut self, group: u32, bucket: u32) -> Option<u32> {
         let known = self.rows.places.get(&(group, bucket)).copied();
-        if known.is_none() && !self.too_many && !Left::take(&self.left.rows, 1) {
+        if known.is_none() && !self.too_many && !Allowance::take(&self.left.rows, 1) {
             self.give_up();
         }
         if self.too_many {
@@ -949,7 +949,7 @@ mod tests {
     use super::*;
     use crate::archive::EmptyArchive;
     use crate::fact::Fact;
-    use crate::grid::grid;
+    use crate::grid::{DAY_MS, grid};
     use crate::series::{DimensionValues, SeriesId};
 
     fn opening(minute: u32, series: SeriesId) -> Fact {
@@ -1036,7 +1036,6 @@ mod tests {
     fn parts_of_a_plan_have_no_rows_in_common_and_make_up_the_whole() {
         const DAYS: u32 = 40;
         const MINUTES: u32 = DAYS * 24 * 60;
-        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
         let names = Names::default();
         let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
         let tenant = names.symbol("t");
@@ -1063,7 +1062,7 @@ mod tests {
         assert_eq!((held.from_inclusive, held.to_exclusive), (0, i64::from(DAYS) * DAY_MS));
         let collect_in = |plan: &Plan, gathered: &Gathered| {
             let tenants = std::iter::once((tenant, gathered));
-            collect_all(&[reader.view()], &names, tenants, plan, &Left::default()).expect("few rows")
+            collect_all(&[reader.view()], &names, tenants, plan, &Allowance::default()).expect("few rows")
         };
         let only = Only { groups: HashSet::from([Group::from([Some("team 1".into())])]), others: true };
         let mut totals = Vec::new();
@@ -1137,7 +1136,7 @@ mod tests {
             let names = Names::default();
             let (tenant, view) = each_minute(minutes, &names);
             let parts = openings(minutes, 1, Vec::new()).in_parts(2, || view.held(tenant));
-            let (left, none) = (Left::default(), Gathered::default());
+            let (left, none) = (Allowance::default(), Gathered::default());
             let collected: Vec<Result<usize, NotCollected>> = parts
                 .expect("many intervals")
                 .iter()
@@ -1173,7 +1172,7 @@ mod tests {
                     plan.parts.push(Part { reduction: Reduction::NotFollowed, ..plan.parts[0].clone() });
                 }
                 let parts = plan.in_parts(2, || view.held(tenant)).expect("days enough");
-                let left = Left { distinct: AtomicUsize::new(most), ..Left::default() };
+                let left = Allowance { distinct: AtomicUsize::new(most), ..Allowance::default() };
                 let none = Gathered::default();
                 let collected: Vec<Result<usize, NotCollected>> = parts
                     .iter()

@@ -44,9 +44,9 @@ const DENSE_THROUGH_LENS: usize = 2;
 /// The most measures and lenses a day keeps anything of.
 const LEFT: usize = 64;
 /// From how many quarter hours on a stretch of a day has cells of its own.
-const LONG: i64 = 8;
+const LONG: u8 = 8;
 /// The most stretches a day keeps cells of: as many as it has long ones.
-const STRETCHES: usize = 96 / 8;
+const STRETCHES: usize = 96 / LONG as usize;
 
 /// Which dimensions a question looks at, and for each series one that stands for all that agree with it in these.
 pub struct Lens<'a> {
@@ -379,7 +379,7 @@ impl Cells {
         let Some(mut from_inclusive) = bounds.first().copied() else { return true };
         for stretch in bounds.windows(2) {
             let range = Range { from_inclusive: stretch[0], to_exclusive: stretch[1] };
-            if range.to_exclusive - range.from_inclusive < LONG * QUARTER_HOUR_MS {
+            if range.to_exclusive - range.from_inclusive < i64::from(LONG) * QUARTER_HOUR_MS {
                 continue;
             }
             let Some(stretch) = self.stretch(range, &mut take) else { continue };
@@ -575,6 +575,12 @@ struct Left {
     found: Found,
 }
 
+impl Left {
+    fn is_of(&self, key: usize, lens: Option<&Arc<[Dimension]>>, extent: Extent) -> bool {
+        self.key == key && self.lens.as_ref() == lens && self.extent == extent
+    }
+}
+
 /// No fact is so new.
 const NEVER: u64 = u64::MAX;
 
@@ -655,7 +661,7 @@ impl Shelf {
         match found {
             Some(Found::Asked) => Advice::SumUp,
             Some(Found::Dense(cells)) if cells.epoch <= epoch => read(cells),
-            Some(found @ Found::NoRoom(_)) if !found.has_none(room) => Advice::SumUp,
+            Some(Found::NoRoom(bytes)) if room.has(*bytes) => Advice::SumUp,
             Some(Found::NoRoom(bytes)) => {
                 room.refuse(*bytes);
                 Advice::Facts
@@ -680,9 +686,7 @@ impl Shelf {
         room: &Arc<Room>,
     ) {
         let least = if extent.is_more_put_away { 0 } else { BUSY };
-        let has_none = |left: &Arc<Left>| {
-            left.key == key && left.lens.is_none() && left.extent == extent && left.found.has_none(room)
-        };
+        let has_none = |left: &Arc<Left>| left.is_of(key, None, extent) && left.found.has_none(room);
         if !self.0.load().iter().any(has_none) {
             let worth = Worth { least, quarter_hours: DENSE, days: DENSE, keeps_values: false };
             let made = values.made(worth, epoch, room);
@@ -720,13 +724,8 @@ impl Shelf {
         let new = Arc::new(Left { key, lens: lens.cloned(), extent, same_at: AtomicU64::new(NEVER), found });
         self.0.rcu(|known| {
             // Two may have summed up at once, where there was room for one.
-            let is_there = |left: &&Arc<Left>| {
-                left.key == key
-                    && left.extent == extent
-                    && left.lens.as_ref() == lens
-                    && matches!(left.found, Found::Dense(_))
-            };
-            if !matches!(new.found, Found::Dense(_)) && known.iter().any(|left| is_there(&left)) {
+            let is_dense = |left: &Left| matches!(left.found, Found::Dense(_));
+            if !is_dense(&new) && known.iter().any(|left| left.is_of(key, lens, extent) && is_dense(left)) {
                 return known.to_vec();
             }
             // What was of another extent is of no use any more.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 
 use super::{
-    Collector, Found, Gathered, Left, MAX_DISTINCT, NotCollected, Part, Partials, Plan, Reduction, TooManyRows,
+    Allowance, Collector, Found, Gathered, MAX_DISTINCT, NotCollected, Part, Partials, Plan, Reduction, TooManyRows,
     gathered::{followed_by, is_credited},
     groups::Groups,
 };
@@ -92,7 +92,7 @@ pub fn list(
 ) -> Result<List, NotCollected> {
     let plan = &listing.plan;
     let mut groups = Groups::new(names, plan, gathered);
-    let (mut rows, left) = (Found::default(), Left::default());
+    let (mut rows, left) = (Found::default(), Allowance::default());
     let has_business_hours = super::has_business_hours(view, tenant)?;
     let mut first = First { listing, partition: view.partition(), facts: BTreeMap::new(), as_after: 0, total: 0 };
     for (index, part) in plan.parts.iter().enumerate() {

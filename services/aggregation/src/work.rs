@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use deskpulse_core::grid::{Range, View};
 use deskpulse_core::series::{Names, Symbol};
-use deskpulse_core::snapshot::{Gathered, Left, NotCollected, Plan, Rows, collect_all};
+use deskpulse_core::snapshot::{Allowance, Gathered, NotCollected, Plan, Rows, collect_all};
 
 /// What is to be collected of some tenants together, at one moment and by so many threads.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ enum Shares {
     /// To each some partitions: rows may have to be merged.
     Partitions,
     /// To each some of its time, where intervals are many: no two have rows in common, so that few are merged and too many are noticed early.
-    Times(Vec<Plan>, Left),
+    Times(Vec<Plan>, Allowance),
 }
 
 impl Work {
@@ -44,7 +44,7 @@ impl Work {
         let gathered = gathered.collect::<Result<_, NotCollected>>()?;
         let shares =
             |plan: &Plan| match (threads > 1).then(|| plan.in_parts(threads, || held(&views, &tenants))).flatten() {
-                Some(parts) => Shares::Times(parts, Left::default()),
+                Some(parts) => Shares::Times(parts, Allowance::default()),
                 None => Shares::Partitions,
             };
         let shares = plans.iter().map(shares).collect();
@@ -59,7 +59,7 @@ impl Work {
             match shares {
                 Shares::Partitions => {
                     let views = &self.views[self.partitions(thread)];
-                    collect_all(views, &self.names, tenants, plan, &Left::default())
+                    collect_all(views, &self.names, tenants, plan, &Allowance::default())
                 }
                 Shares::Times(parts, left) => match parts.get(thread) {
                     Some(part) => collect_all(&self.views, &self.names, tenants, part, left),

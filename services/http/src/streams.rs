@@ -32,7 +32,7 @@ pub(crate) async fn answer(request: Request<Body>, codec: &'static str, grpc: Up
         // From here on the call's time runs, to its end.
         let over = Over::after(connect::patience(&request)?);
         tokio::select! {
-            answer = called(request, codec, grpc) => Ok((answer?, over.clone())),
+            answer = called(request, codec, grpc) => Ok((answer?, over)),
             status = over.status() => Err(status),
         }
     };
@@ -47,7 +47,7 @@ pub(crate) async fn answer(request: Request<Body>, codec: &'static str, grpc: Up
 }
 
 /// When the time a caller gave is over.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Over(Option<(Duration, Instant)>);
 
 impl Over {

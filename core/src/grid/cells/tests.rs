@@ -291,7 +291,7 @@ fn who_only_tries_to_read_little_has_not_asked() {
 }
 
 #[test]
-fn a_day_keeps_the_stretches_asked_for_last_and_no_more() {
+fn a_day_keeps_so_many_stretches_and_no_more() {
     let mut world = World::new();
     for value in 0..9_600 {
         world.state(value * DAY_MS / 9_600, 0, value % 7);
