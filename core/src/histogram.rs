@@ -1,7 +1,5 @@
 //! Distributions: HDR buckets for percentiles, and beside them the exact count, sum, least and greatest value.
 
-use std::borrow::Cow;
-
 use hdrhistogram::Histogram as HdrHistogram;
 
 /// Values below this have a bucket each; above, a bucket is at most 1/128 of its values wide.
@@ -52,8 +50,8 @@ pub struct Bucket {
 enum Buckets {
     /// The bucket of each value, in no order.
     Few(Vec<u32>),
-    /// The filled buckets and how many values are in each, ascending.
-    Sorted(Vec<(u32, u64)>),
+    /// The filled buckets, ascending.
+    Sorted(Vec<Bucket>),
     /// How many values are in each bucket.
     Many(Counts),
 }
@@ -108,7 +106,7 @@ impl Distribution {
     pub fn bytes(&self) -> usize {
         let buckets = match &self.buckets {
             Buckets::Few(list) => list.capacity() * size_of::<u32>(),
-            Buckets::Sorted(list) => list.capacity() * size_of::<(u32, u64)>(),
+            Buckets::Sorted(list) => list.capacity() * size_of::<Bucket>(),
             Buckets::Many(counts) => counts.0.capacity() * size_of::<u64>(),
         };
         size_of::<Self>() + buckets
@@ -123,42 +121,47 @@ impl Distribution {
         match &mut self.buckets {
             Buckets::Few(list) if count == 1 && list.len() < FEW => list.push(bucket),
             Buckets::Few(_) => self.many().add_at(bucket, count),
-            Buckets::Sorted(list) => match list.binary_search_by_key(&bucket, |(known, _)| *known) {
-                Ok(place) => list[place].1 += count,
-                Err(place) if list.len() < SORTED => list.insert(place, (bucket, count)),
-                Err(_) => self.many().add_at(bucket, count),
-            },
+            Buckets::Sorted(list) => {
+                let place = list.binary_search_by_key(&bucket, |known| known.number);
+                let known = place.map_or(0, |place| u64::from(list[place].count));
+                match (place, u32::try_from(known + count)) {
+                    (Ok(place), Ok(count)) => list[place].count = count,
+                    (Err(place), Ok(count)) if list.len() < SORTED => {
+                        list.insert(place, Bucket { number: bucket, count });
+                    }
+                    _ => self.many().add_at(bucket, count),
+                }
+            }
             Buckets::Many(counts) => counts.add_at(bucket, count),
         }
     }
 
     /// Adds to many buckets, ascending.
-    fn add_sorted(&mut self, others: Cow<[(u32, u64)]>) {
+    fn add_sorted(&mut self, others: &[Bucket]) {
         if let Buckets::Few(list) = &self.buckets
             && !others.is_empty()
         {
             self.buckets = Buckets::Sorted(counted(list));
         }
-        match &mut self.buckets {
-            Buckets::Few(_) => {}
-            Buckets::Sorted(list) if list.is_empty() && others.len() <= SORTED => *list = others.into_owned(),
-            Buckets::Sorted(list) => {
-                let merged = merged(list, &others);
+        if let Buckets::Sorted(list) = &mut self.buckets {
+            let merged = if list.is_empty() { Some(others.to_vec()) } else { merged(list, others) };
+            if let Some(merged) = merged.filter(|merged| merged.len() <= SORTED) {
                 *list = merged;
-                if list.len() > SORTED {
-                    self.many();
-                }
+                return;
             }
-            Buckets::Many(counts) => others.iter().for_each(|(bucket, count)| counts.add_at(*bucket, *count)),
+        }
+        if !others.is_empty() {
+            let counts = self.many();
+            others.iter().rev().for_each(|bucket| counts.add_at(bucket.number, bucket.count.into()));
         }
     }
 
     /// Adds the values of another distribution.
     pub fn merge(&mut self, other: &Self) {
-        self.merge_parts(other.count, other.sum, other.min().zip(other.max()), []);
+        self.merge_summed(other.count, other.sum, other.min().zip(other.max()), &[]);
         match &other.buckets {
             Buckets::Few(list) => list.iter().for_each(|bucket| self.add_to_bucket(*bucket, 1)),
-            Buckets::Sorted(list) => self.add_sorted(Cow::Borrowed(list)),
+            Buckets::Sorted(list) => self.add_sorted(list),
             Buckets::Many(counts) => self.many().add(counts, bucket_of(other.min) as usize),
         }
     }
@@ -169,7 +172,9 @@ impl Distribution {
         match &self.buckets {
             Buckets::Few(list) => list.iter().for_each(|known| counts.add_at(*known, 1)),
             // The greatest first, so that there is room for all.
-            Buckets::Sorted(list) => list.iter().rev().for_each(|(known, count)| counts.add_at(*known, *count)),
+            Buckets::Sorted(list) => {
+                list.iter().rev().for_each(|known| counts.add_at(known.number, known.count.into()));
+            }
             Buckets::Many(_) => {}
         }
         if !matches!(self.buckets, Buckets::Many(_)) {
@@ -181,7 +186,19 @@ impl Distribution {
         }
     }
 
-    /// Adds the parts of a distribution as they travel: count, sum, least and greatest value, and filled buckets, ascending.
+    /// Adds values that are summed up: their count, sum, least and greatest, and the buckets they fill, ascending, each once and none
+    /// beyond that of [`GREATEST`].
+    pub fn merge_summed(&mut self, count: u64, sum: i128, range: Option<(i64, i64)>, buckets: &[Bucket]) {
+        self.count += count;
+        self.sum += sum;
+        if let Some((min, max)) = range {
+            self.min = self.min.min(min);
+            self.max = self.max.max(max);
+        }
+        self.add_sorted(buckets);
+    }
+
+    /// The same of a distribution as it travels, which may be anything.
     pub fn merge_parts(
         &mut self,
         count: u64,
@@ -189,28 +206,19 @@ impl Distribution {
         range: Option<(i64, i64)>,
         buckets: impl IntoIterator<Item = (u32, u64)>,
     ) {
-        self.count += count;
-        self.sum += sum;
-        if let Some((min, max)) = range {
-            self.min = self.min.min(min);
-            self.max = self.max.max(max);
-        }
+        self.merge_summed(count, sum, range, &[]);
         let last = bucket_of(GREATEST);
-        if let Buckets::Many(counts) = &mut self.buckets {
-            buckets.into_iter().for_each(|(bucket, count)| counts.add_at(bucket.min(last), count));
-            return;
-        }
-        let buckets = buckets.into_iter();
-        let mut others: Vec<(u32, u64)> = Vec::with_capacity(buckets.size_hint().0);
-        for (bucket, count) in buckets {
-            let bucket = bucket.min(last);
-            match others.last_mut() {
-                // They ascend, but the last ones may be beyond the greatest there is.
-                Some((before, known)) if *before >= bucket => *known += count,
-                _ => others.push((bucket, count)),
+        let mut sorted: Vec<Bucket> = Vec::new();
+        for (number, count) in buckets {
+            let number = number.min(last);
+            match u32::try_from(count) {
+                Ok(count) if sorted.last().is_none_or(|before| before.number < number) => {
+                    sorted.push(Bucket { number, count });
+                }
+                _ => self.many().add_at(number, count),
             }
         }
-        self.add_sorted(Cow::Owned(others));
+        self.add_sorted(&sorted);
     }
 
     /// The number of values.
@@ -253,7 +261,8 @@ impl Distribution {
         // None is before that of the least value.
         let first = bucket_of(self.min).min(u32::try_from(many.len()).unwrap_or(u32::MAX));
         let many = (first..).zip(&many[first as usize..]).filter(|(_, count)| **count > 0);
-        few.into_iter().chain(many.map(|(bucket, count)| (bucket, *count)))
+        let few = few.into_iter().map(|bucket| (bucket.number, bucket.count.into()));
+        few.chain(many.map(|(bucket, count)| (bucket, *count)))
     }
 
     /// The value at the nearest rank, `ceil(percent / 100 × count)` and at least 1; `None` when there is no value.
@@ -272,11 +281,11 @@ impl Distribution {
             }
             Buckets::Sorted(list) => {
                 let mut before = 0;
-                let reaches = |(_, count): &&(u32, u64)| {
-                    before += count;
+                let reaches = |bucket: &&Bucket| {
+                    before += u64::from(bucket.count);
                     before >= rank
                 };
-                list.iter().find(reaches).map(|(bucket, _)| *bucket)
+                list.iter().find(reaches).map(|bucket| bucket.number)
             }
             Buckets::Many(counts) => counts.bucket_at(bucket_of(self.min), rank),
         };
@@ -297,30 +306,30 @@ impl Distribution {
     }
 }
 
-/// The buckets in a list and how often each stands there, ascending.
-fn counted(list: &[u32]) -> Vec<(u32, u64)> {
+/// The buckets in a short list and how often each stands there, ascending.
+fn counted(list: &[u32]) -> Vec<Bucket> {
     let mut sorted = list.to_vec();
     sorted.sort_unstable();
-    sorted.chunk_by(u32::eq).map(|same| (same[0], same.len() as u64)).collect()
+    let count = |same: &[u32]| u32::try_from(same.len()).expect("a short list");
+    sorted.chunk_by(u32::eq).map(|same| Bucket { number: same[0], count: count(same) }).collect()
 }
 
-/// Two ascending lists as one.
-fn merged(ours: &[(u32, u64)], theirs: &[(u32, u64)]) -> Vec<(u32, u64)> {
+/// Two ascending lists as one; `None` where a bucket has more values than a list can say.
+fn merged(ours: &[Bucket], theirs: &[Bucket]) -> Option<Vec<Bucket>> {
     let mut merged = Vec::with_capacity(ours.len() + theirs.len());
-    let (mut ours, mut theirs) = (ours.iter().peekable(), theirs.iter().peekable());
-    while let (Some(&&(a, count)), Some(&&(b, other))) = (ours.peek(), theirs.peek()) {
-        let (is_ours, is_theirs) = (a <= b, b <= a);
-        merged.push((a.min(b), if is_ours { count } else { 0 } + if is_theirs { other } else { 0 }));
-        if is_ours {
-            ours.next();
-        }
-        if is_theirs {
-            theirs.next();
-        }
+    let (mut our, mut their, mut is_too_much) = (0, 0, false);
+    // Which list the next is from cannot be foretold: nothing here depends on it but numbers.
+    while let (Some(a), Some(b)) = (ours.get(our), theirs.get(their)) {
+        let (is_ours, is_theirs) = (a.number <= b.number, b.number <= a.number);
+        let (count, has_too_many) = (a.count * u32::from(is_ours)).overflowing_add(b.count * u32::from(is_theirs));
+        merged.push(Bucket { number: a.number.min(b.number), count });
+        is_too_much |= has_too_many;
+        our += usize::from(is_ours);
+        their += usize::from(is_theirs);
     }
-    merged.extend(ours);
-    merged.extend(theirs);
-    merged
+    merged.extend_from_slice(&ours[our..]);
+    merged.extend_from_slice(&theirs[their..]);
+    (!is_too_much).then_some(merged)
 }
 
 /// How many values are in each bucket, from the first.
@@ -468,6 +477,35 @@ mod tests {
             let mut merged = distribution(&a);
             merged.merge(&distribution(&b));
             prop_assert_eq!(merged, distribution(&[a, b].concat()));
+        }
+
+        #[test]
+        fn a_distribution_that_travelled_is_the_same_and_adds_to_others(a in values(), b in values(), times in 1u64..10) {
+            // Counts that some lists cannot say.
+            const LARGE: u64 = 1 << 31;
+            let travelled = |it: &Distribution, times: u64, to: &mut Distribution| {
+                let buckets = it.filled_buckets().map(|(bucket, count)| (bucket, count * times));
+                to.merge_parts(it.count() * times, it.sum() * i128::from(times), it.min().zip(it.max()), buckets);
+            };
+            let (a, b) = (distribution(&a), distribution(&b));
+            for times in [1, times * LARGE] {
+                let mut both = Distribution::default();
+                travelled(&a, times, &mut both);
+                travelled(&b, 1, &mut both);
+                prop_assert_eq!(both.count(), a.count() * times + b.count());
+                let count_in = |it: &Distribution, bucket| {
+                    it.filled_buckets().find(|(known, _)| *known == bucket).map_or(0, |(_, count)| count)
+                };
+                for (bucket, count) in both.filled_buckets() {
+                    prop_assert_eq!(count, count_in(&a, bucket) * times + count_in(&b, bucket));
+                }
+                let mut twice = both.clone();
+                twice.merge(&both);
+                prop_assert!(twice.filled_buckets().eq(both.filled_buckets().map(|(bucket, count)| (bucket, 2 * count))));
+                let mut apart = both.clone();
+                travelled(&both, 1, &mut apart);
+                prop_assert_eq!(apart, twice);
+            }
         }
 
         #[test]

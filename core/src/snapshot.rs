@@ -402,8 +402,7 @@ fn collect_into<'a>(
                 },
                 |partial, cell| {
                     partial.count += cell.count.cast_signed();
-                    let buckets = cell.buckets.iter().map(|bucket| (bucket.number, bucket.count.into()));
-                    partial.distribution.merge_parts(cell.count, cell.sum, Some((cell.min, cell.max)), buckets);
+                    partial.distribution.merge_summed(cell.count, cell.sum, Some((cell.min, cell.max)), cell.buckets);
                 },
             ),
             Reduction::Distribution => collector.standing(|partial, fact| {

@@ -1,10 +1,9 @@
-//! Servers that leave parts of their messages encoded: `IngestService` the events of a batch as they lie in its message, `QueryService` an
-//! answer that many listen to.
+//! Servers that leave parts of their messages encoded: `IngestService` the events of a batch as they lie in its message, `QueryService` the
+//! rows of an answer, and an answer that many listen to.
 
-use prost::Message as _;
 use prost::bytes::Bytes;
 
-use crate::v1::QueryMetricsResponse;
+use crate::v1::{Freshness, MetricRow, QueryError};
 
 /// An `IngestEventsRequest` whose events have not been looked into.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -36,12 +35,63 @@ pub struct WatchMetricsResponse {
     pub resume_token: String,
 }
 
-impl WatchMetricsResponse {
-    /// An answer, as it is to be sent however often.
-    #[must_use]
-    pub fn encoded(answer: &QueryMetricsResponse) -> Bytes {
-        answer.encode_to_vec().into()
-    }
+/// A `QueryMetricsResponse` whose rows were encoded by those who worked them out.
+#[derive(Clone, PartialEq, prost::Message)]
+#[expect(missing_docs, reason = "as in the contract")]
+pub struct QueryMetricsResponse {
+    /// Each a [`MetricRow`].
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub rows: Vec<Bytes>,
+    #[prost(message, optional, tag = "2")]
+    pub freshness: Option<Freshness>,
+    #[prost(uint32, tag = "3")]
+    pub total_rows: u32,
+    #[prost(message, repeated, tag = "4")]
+    pub group_totals: Vec<MetricRow>,
+    #[prost(message, optional, tag = "5")]
+    pub total: Option<MetricRow>,
+    #[prost(string, tag = "6")]
+    pub next_page_token: String,
+    #[prost(string, tag = "7")]
+    pub time_zone: String,
+}
+
+/// A `QueryOutcome` with such an answer.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueryOutcome {
+    /// One of the two.
+    #[prost(oneof = "Outcome", tags = "1, 2")]
+    pub outcome: Option<Outcome>,
+}
+
+/// What a question came to.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Outcome {
+    /// The answer.
+    #[prost(message, boxed, tag = "1")]
+    Answer(Box<QueryMetricsResponse>),
+    /// Why there is none.
+    #[prost(message, tag = "2")]
+    Error(QueryError),
+}
+
+/// A `BatchQueryMetricsResponse` of such outcomes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BatchQueryMetricsResponse {
+    /// One for each question, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: Vec<QueryOutcome>,
+}
+
+/// A `StreamQueryMetricsResponse` of such outcomes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StreamQueryMetricsResponse {
+    /// The number of the request.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// One for each question, in their order.
+    #[prost(message, repeated, tag = "2")]
+    pub outcomes: Vec<QueryOutcome>,
 }
 
 /// As for the whole contract: `UPDATE_GENERATED=1 cargo test -p deskpulse-proto`.

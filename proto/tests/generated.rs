@@ -33,6 +33,9 @@ fn generate(into: &Path) {
         .extern_path(".deskpulse.v1.IngestEventsRequest", "crate::raw::IngestEventsRequest")
         .extern_path(".deskpulse.v1.StreamEventsRequest", "crate::raw::StreamEventsRequest")
         .extern_path(".deskpulse.v1.WatchMetricsResponse", "crate::raw::WatchMetricsResponse")
+        .extern_path(".deskpulse.v1.QueryMetricsResponse", "crate::raw::QueryMetricsResponse")
+        .extern_path(".deskpulse.v1.BatchQueryMetricsResponse", "crate::raw::BatchQueryMetricsResponse")
+        .extern_path(".deskpulse.v1.StreamQueryMetricsResponse", "crate::raw::StreamQueryMetricsResponse")
         .out_dir(&raw)
         .compile_fds(servers)
         .expect("code is generated");

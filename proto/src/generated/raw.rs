@@ -21,7 +21,7 @@ pub mod query_service_server {
             &self,
             request: tonic::Request<crate::v1::QueryMetricsRequest>,
         ) -> std::result::Result<
-            tonic::Response<crate::v1::QueryMetricsResponse>,
+            tonic::Response<crate::raw::QueryMetricsResponse>,
             tonic::Status,
         >;
         /// Answers several questions of one moment of the data: the cards, tables and curves of a page agree. A question that cannot be answered
@@ -32,13 +32,13 @@ pub mod query_service_server {
             &self,
             request: tonic::Request<crate::v1::BatchQueryMetricsRequest>,
         ) -> std::result::Result<
-            tonic::Response<crate::v1::BatchQueryMetricsResponse>,
+            tonic::Response<crate::raw::BatchQueryMetricsResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the StreamQueryMetrics method.
         type StreamQueryMetricsStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<
-                    crate::v1::StreamQueryMetricsResponse,
+                    crate::raw::StreamQueryMetricsResponse,
                     tonic::Status,
                 >,
             >
@@ -203,7 +203,7 @@ pub mod query_service_server {
                         T: QueryService,
                     > tonic::server::UnaryService<crate::v1::QueryMetricsRequest>
                     for QueryMetricsSvc<T> {
-                        type Response = crate::v1::QueryMetricsResponse;
+                        type Response = crate::raw::QueryMetricsResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -248,7 +248,7 @@ pub mod query_service_server {
                         T: QueryService,
                     > tonic::server::UnaryService<crate::v1::BatchQueryMetricsRequest>
                     for BatchQueryMetricsSvc<T> {
-                        type Response = crate::v1::BatchQueryMetricsResponse;
+                        type Response = crate::raw::BatchQueryMetricsResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -295,7 +295,7 @@ pub mod query_service_server {
                     > tonic::server::StreamingService<
                         crate::v1::StreamQueryMetricsRequest,
                     > for StreamQueryMetricsSvc<T> {
-                        type Response = crate::v1::StreamQueryMetricsResponse;
+                        type Response = crate::raw::StreamQueryMetricsResponse;
                         type ResponseStream = T::StreamQueryMetricsStream;
                         type Future = BoxFuture<
                             tonic::Response<Self::ResponseStream>,

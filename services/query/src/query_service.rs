@@ -14,13 +14,15 @@ use deskpulse_edge::fault::{self, Fault, Reason};
 use deskpulse_edge::server::{Drain, MAX_MESSAGE};
 use deskpulse_edge::upstream::{Upstream, answered};
 use deskpulse_proto::raw::query_service_server::{QueryService, QueryServiceServer};
+use deskpulse_proto::raw::{
+    BatchQueryMetricsResponse, Outcome, QueryMetricsResponse, QueryOutcome, StreamQueryMetricsResponse,
+};
 use deskpulse_proto::v1::aggregation_service_client::AggregationServiceClient;
 use deskpulse_proto::v1::{
-    self, BatchQueryMetricsRequest, BatchQueryMetricsResponse, ListConversationsRequest, ListConversationsResponse,
-    ListMetricsRequest, ListMetricsResponse, ListSubjectsRequest, ListSubjectsResponse, Metric, MetricVariant,
-    PartitionPosition, QueryMetricsRequest, QueryMetricsResponse, QueryOutcome, ReadConfigRequest,
-    StreamQueryMetricsRequest, StreamQueryMetricsResponse, WatchAlertsRequest, WatchMetricsRequest, WatchRequest,
-    WatchResponse, query_outcome,
+    self, BatchQueryMetricsRequest, ListConversationsRequest, ListConversationsResponse, ListMetricsRequest,
+    ListMetricsResponse, ListSubjectsRequest, ListSubjectsResponse, Metric, MetricVariant, PartitionPosition,
+    QueryMetricsRequest, ReadConfigRequest, StreamQueryMetricsRequest, WatchAlertsRequest, WatchMetricsRequest,
+    WatchRequest, WatchResponse,
 };
 use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
@@ -142,9 +144,10 @@ impl Asker {
         }
         question::check_count("queries", queries.len(), BATCH)?;
         let outcome = |answer: Result<QueryMetricsResponse, Status>| match answer {
-            Ok(answer) => QueryOutcome { outcome: Some(query_outcome::Outcome::Answer(answer)) },
-            Err(status) => QueryOutcome { outcome: Some(query_outcome::Outcome::Error(fault::in_band(&status))) },
+            Ok(answer) => Outcome::Answer(answer.into()),
+            Err(status) => Outcome::Error(fault::in_band(&status)),
         };
+        let outcome = |answer| QueryOutcome { outcome: Some(outcome(answer)) };
         Ok(self.answer_each(queries).await.into_iter().map(outcome).collect())
     }
 

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::Drain;
-use deskpulse_proto::raw::WatchMetricsResponse;
-use deskpulse_proto::v1::{
-    Basis, QueryMetricsRequest, QueryMetricsResponse, WatchMetricsRequest, WatchRequest, WatchResponse,
-};
+use deskpulse_proto::raw::{QueryMetricsResponse, WatchMetricsResponse};
+use deskpulse_proto::v1::{Basis, QueryMetricsRequest, WatchMetricsRequest, WatchRequest, WatchResponse};
+use prost::Message as _;
 use prost::bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -20,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
+use crate::answer::decoded;
 use crate::query_service::Asker;
 use crate::question;
 use crate::token;
@@ -47,8 +47,9 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(query: &QueryMetricsRequest, mut said: QueryMetricsResponse) -> Self {
-        let encoded = WatchMetricsResponse::encoded(&said);
+    fn new(query: &QueryMetricsRequest, answer: &QueryMetricsResponse) -> Self {
+        let encoded = Bytes::from(answer.encode_to_vec());
+        let mut said = decoded(&encoded);
         // When it was asked is no news, and neither is that the range has moved on with that.
         let asked_at = said.freshness.take().and_then(|freshness| freshness.answer_time);
         let rows = said.rows.iter_mut().chain(&mut said.group_totals).chain(&mut said.total);
@@ -166,7 +167,7 @@ impl Watches {
             return Ok(receiver);
         }
         // What cannot be asked is refused before anything is sent.
-        let first = Answer::new(&query, asker.answer(query.clone()).await?);
+        let first = Answer::new(&query, &asker.answer(query.clone()).await?);
         let mut known = self.known();
         if let Some(receiver) = shared(&known) {
             return Ok(receiver);
@@ -220,7 +221,7 @@ async fn evaluate(asker: &Asker, query: &QueryMetricsRequest, interval: Duration
         match answered.await {
             Ok(response) => {
                 away_since = None;
-                let answer = Answer::new(query, response);
+                let answer = Answer::new(query, &response);
                 latest.send_if_modified(|latest| {
                     let is_news = latest.as_ref().is_ok_and(|known| known.digest != answer.digest);
                     if is_news {

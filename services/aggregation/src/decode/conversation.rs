@@ -160,12 +160,13 @@ fn status(status: v1::ConversationStatus) -> Option<Status> {
 
 fn actor(actor: Option<&lent::Actor>, names: &Names) -> Actor {
     let Some(actor) = actor else { return Actor::Unnamed };
-    let id = names.symbol_if_set(actor.id);
+    // Names are kept for good: of customers, who are many, there are none.
+    let id = || names.symbol_if_set(actor.id);
     match known(actor.kind) {
         v1::ActorKind::Unspecified => Actor::Unnamed,
         v1::ActorKind::Customer => Actor::Customer,
-        v1::ActorKind::Agent => Actor::Agent(id),
-        v1::ActorKind::Bot => Actor::Bot(id),
+        v1::ActorKind::Agent => Actor::Agent(id()),
+        v1::ActorKind::Bot => Actor::Bot(id()),
         v1::ActorKind::Automation => Actor::Automation,
         v1::ActorKind::Campaign => Actor::Campaign,
         v1::ActorKind::System => Actor::System,

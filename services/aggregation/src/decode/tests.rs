@@ -124,3 +124,20 @@ fn a_field_of_a_block_in_another_wire_type_is_refused_and_an_unknown_field_is_no
     let unknown = [4, 5].into_iter().flat_map(|field| [0, 1, 2, 3, 5].map(|wire_type| (field, wire_type)));
     assert_eq!(taken, [(1, 2), (2, 2), (3, 2)].into_iter().chain(unknown).collect::<Vec<_>>());
 }
+
+#[test]
+fn of_those_who_write_only_agents_and_bots_become_names() {
+    let names = Names::default();
+    let message = |kind: v1::ActorKind| v1::Event {
+        payload: Some(v1::event::Payload::MessageCreated(v1::MessageCreated {
+            actor: Some(v1::Actor { kind: kind.into(), id: kind.as_str_name().to_owned() }),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let kinds = (0..).map_while(|number| v1::ActorKind::try_from(number).ok());
+    let events = kinds.clone().map(message).collect();
+    block(&v1::EventBlock { events, ..Default::default() }.encode_to_vec(), &names).expect("it is a block");
+    let known: Vec<_> = kinds.filter(|kind| names.find_symbol(kind.as_str_name()).is_some()).collect();
+    assert_eq!(known, [v1::ActorKind::Agent, v1::ActorKind::Bot]);
+}
