@@ -26,6 +26,9 @@ mod interleavings;
 mod sync {
     pub(super) use std::sync::OnceLock;
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+    /// The bytes of a stretch of a column's piece.
+    pub(super) const STRETCH: usize = 1 << 10;
 }
 
 use std::collections::{BTreeMap, HashMap, HashSet};

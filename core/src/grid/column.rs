@@ -1,22 +1,23 @@
 //! Facts in memory: the columns of one tenant's day.
 //!
 //! A column holds rows of one [form](super::form). It is written in pieces that never move, each a stretch of rows one after the other. Its only
-//! writer stores whole words and then publishes how many bytes of them hold rows; readers read up to there. A piece can be
-//! read without those before it, and knows the instants it spans, so that a short range skips most of a day.
+//! writer stores whole words and then publishes how many bytes of them hold rows; readers read up to there. A piece is made of
+//! stretches that can be read without those before them, and says which instants each spans, so that a short range skips most of a day.
 //!
 //! A row is a head of two bytes, then its instant, series and subject in as many bytes as they need, then its values. Of instants and
 //! subjects the difference to the row before is written.
 
+use std::ops;
 use std::sync::Arc;
 
 use super::form::{Form, Forms, MOST_VALUES, Member, Row};
-use super::sync::{AtomicU32, AtomicU64, AtomicUsize, OnceLock, Ordering};
+use super::sync::{AtomicU32, AtomicU64, AtomicUsize, OnceLock, Ordering, STRETCH};
 use super::{Range, StoredFact, SubjectNumber};
 use crate::series::{AppendList, SeriesId};
 
 /// The bytes of a column's first piece; each further one has twice as many, up to the most: 16 KiB with the counts of an `Arc` and what an
 /// allocator may add to align it, as a little more would take a fifth more memory.
-const FIRST_PIECE: usize = 48;
+const FIRST_PIECE: usize = 56;
 const MOST_IN_PIECE: usize = (1 << 14) - 2 * WORD - WORD;
 
 /// The most bytes a row takes: its head, three numbers of four bytes, its values, each but the first with a byte of its own, and its
@@ -51,22 +52,77 @@ struct Last {
     subject: u32,
 }
 
+/// What a piece says of its rows, and of those that begin in one of its stretches, in a word: the first and the last instant within the day, and
+/// where the first row begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    first_ms: u32,
+    last_ms: u32,
+    /// In bytes after the stretch's begin.
+    from: usize,
+}
+
+impl Mark {
+    /// Instants within a day are below 2^27.
+    const INSTANT: u32 = 27;
+
+    /// Of no rows yet.
+    fn new(from: usize) -> Self {
+        Self { first_ms: u32::MAX, last_ms: 0, from }
+    }
+
+    /// Of one row more.
+    fn with(self, instant: u32) -> Self {
+        Self { first_ms: self.first_ms.min(instant), last_ms: self.last_ms.max(instant), ..self }
+    }
+
+    fn is_in(self, day_ms: i64, range: Range) -> bool {
+        day_ms + i64::from(self.first_ms) < range.to_exclusive
+            && day_ms + i64::from(self.last_ms) >= range.from_inclusive
+    }
+
+    fn word(self) -> u64 {
+        let from = self.from as u64 + 1;
+        (from << Self::INSTANT | u64::from(self.last_ms)) << Self::INSTANT | u64::from(self.first_ms)
+    }
+
+    /// `None` where there is no row yet.
+    #[expect(clippy::cast_possible_truncation, reason = "these are its parts")]
+    fn of(word: u64) -> Option<Self> {
+        let instant = |place: u32| (word >> place) as u32 & ((1 << Self::INSTANT) - 1);
+        let from = (word >> (2 * Self::INSTANT)) as usize;
+        Some(Self { first_ms: instant(0), last_ms: instant(Self::INSTANT), from: from.checked_sub(1)? })
+    }
+}
+
 #[derive(Debug)]
 struct Piece {
-    /// The first and the last instant within the day of its rows.
-    first_ms: AtomicU32,
-    last_ms: AtomicU32,
-    /// How many bytes hold whole rows.
+    /// The mark of all its rows.
+    span: AtomicU64,
+    /// Up to which of its bytes there are whole rows.
     used: AtomicU32,
+    /// A mark for each stretch, then rows.
     words: Arc<[AtomicU64]>,
     next: OnceLock<Arc<Piece>>,
 }
 
 impl Piece {
     fn new(capacity: usize) -> Self {
-        let words = (0..capacity / WORD).map(|_| AtomicU64::new(0)).collect();
-        let (first_ms, last_ms, used) = (AtomicU32::new(u32::MAX), AtomicU32::new(0), AtomicU32::new(0));
-        Self { first_ms, last_ms, used, words, next: OnceLock::new() }
+        let words: Arc<[AtomicU64]> = (0..capacity / WORD).map(|_| AtomicU64::new(0)).collect();
+        let marks = Self::marks(&words) * WORD;
+        debug_assert!(marks < STRETCH, "rows begin in the first stretch");
+        let used = u32::try_from(marks).expect("a piece is small");
+        Self { span: AtomicU64::new(0), used: AtomicU32::new(used), words, next: OnceLock::new() }
+    }
+
+    /// How many words at the begin are marks.
+    fn marks(words: &[AtomicU64]) -> usize {
+        (words.len() * WORD).div_ceil(STRETCH)
+    }
+
+    /// How many bytes hold rows.
+    fn bytes(&self) -> usize {
+        self.used.load(Ordering::Acquire) as usize - Self::marks(&self.words) * WORD
     }
 
     /// The memory of one.
@@ -75,18 +131,30 @@ impl Piece {
         COUNTS + size_of::<Self>() + capacity
     }
 
-    fn is_in(&self, day_ms: i64, range: Range) -> bool {
-        let first_ms = day_ms + i64::from(self.first_ms.load(Ordering::Relaxed));
-        let last_ms = day_ms + i64::from(self.last_ms.load(Ordering::Relaxed));
-        first_ms < range.to_exclusive && last_ms >= range.from_inclusive
+    /// From where to where the stretches lie that have rows in a range, and maybe others.
+    fn stretches(&self, day_ms: i64, range: Range) -> impl Iterator<Item = ops::Range<usize>> {
+        // A mark is set before the first row it stands for is published, and spans what is published.
+        let used = self.used.load(Ordering::Acquire) as usize;
+        let span = Mark::of(self.span.load(Ordering::Relaxed)).filter(|span| span.is_in(day_ms, range));
+        let marks = span.map_or(0, |_| Self::marks(&self.words));
+        let mark = move |number: usize| {
+            let mark = Mark::of(self.words.get(number)?.load(Ordering::Relaxed))?;
+            let from = number * STRETCH + mark.from;
+            (from < used).then_some((from, mark))
+        };
+        let mut marks = (0..marks).map_while(mark).peekable();
+        let stretches = std::iter::from_fn(move || {
+            let (from, mark) = marks.next()?;
+            Some((mark, from..marks.peek().map_or(used, |(next, _)| *next)))
+        });
+        stretches.filter(move |(mark, _)| mark.is_in(day_ms, range)).map(|(_, bytes)| bytes)
     }
 
-    /// Its rows, of so many values each, with their epochs.
-    fn rows(&self, values: usize, day_ms: i64) -> impl Iterator<Item = (u64, Row)> {
-        let used = self.used.load(Ordering::Acquire) as usize;
-        let mut written = Written { words: &self.words, at: 0 };
+    /// The rows of a stretch, of so many values each, with their epochs.
+    fn rows(&self, stretch: ops::Range<usize>, values: usize, day_ms: i64) -> impl Iterator<Item = (u64, Row)> {
+        let mut written = Written { words: &self.words, at: stretch.start };
         let mut last = Last::default();
-        std::iter::from_fn(move || (written.at < used).then(|| written.row(values, &mut last, day_ms)))
+        std::iter::from_fn(move || (written.at < stretch.end).then(|| written.row(values, &mut last, day_ms)))
     }
 }
 
@@ -256,27 +324,29 @@ impl Column {
         &self.form
     }
 
-    /// The rows up to an epoch with their epochs, in the order they came, without pieces that lie outside of a range; `day_ms` is
+    /// The rows up to an epoch with their epochs, in the order they came, without stretches that lie outside of a range; `day_ms` is
     /// where the day begins.
     pub(super) fn rows(&self, day_ms: i64, epoch: u64, range: Range) -> impl Iterator<Item = (u64, Row)> {
-        // What came up to the epoch was written before the epoch was published, so its pieces and their spans are there.
-        let pieces = std::iter::successors(self.first.as_ref(), |piece| piece.next.get());
-        let pieces = pieces.filter(move |piece| piece.is_in(day_ms, range));
+        // What came up to the epoch was written before the epoch was published, so its pieces are there.
         let values = self.form.values;
-        pieces.flat_map(move |piece| piece.rows(values, day_ms)).take_while(move |(came, _)| *came <= epoch)
+        let stretches =
+            self.pieces().flat_map(move |piece| piece.stretches(day_ms, range).map(move |stretch| (piece, stretch)));
+        let rows = stretches.flat_map(move |(piece, stretch)| piece.rows(stretch, values, day_ms));
+        rows.take_while(move |(came, _)| *came <= epoch)
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        std::iter::successors(self.first.as_deref(), |piece| piece.next.get().map(AsRef::as_ref))
     }
 
     /// How many bytes hold rows.
     pub(super) fn bytes(&self) -> usize {
-        let pieces = std::iter::successors(self.first.as_ref(), |piece| piece.next.get());
-        pieces.map(|piece| piece.used.load(Ordering::Acquire) as usize).sum()
+        self.pieces().map(Piece::bytes).sum()
     }
 
     /// How many bytes [`Self::rows`] reads for a range.
     pub(super) fn bytes_in(&self, day_ms: i64, range: Range) -> usize {
-        let pieces = std::iter::successors(self.first.as_ref(), |piece| piece.next.get());
-        let pieces = pieces.filter(|piece| piece.is_in(day_ms, range));
-        pieces.map(|piece| piece.used.load(Ordering::Acquire) as usize).sum()
+        self.pieces().flat_map(|piece| piece.stretches(day_ms, range)).map(|stretch| stretch.len()).sum()
     }
 
     /// The facts of its rows up to an epoch that a member of its form stands for.
@@ -352,8 +422,10 @@ struct End {
     words: Arc<[AtomicU64]>,
     /// As in the piece.
     used: u32,
-    first_ms: u32,
-    last_ms: u32,
+    span: Mark,
+    /// The stretch that the last row began in, and what the piece says of it.
+    stretch: usize,
+    mark: Mark,
     /// The word that is written to next, as far as it is written.
     word: u64,
     last: Last,
@@ -363,15 +435,19 @@ struct End {
 
 impl End {
     fn new(piece: Arc<Piece>, values: usize) -> Self {
-        let (first_ms, last_ms, words) = (u32::MAX, 0, Arc::clone(&piece.words));
-        Self { piece, words, used: 0, first_ms, last_ms, word: 0, last: Last::default(), values }
+        let (used, words) = (piece.used.load(Ordering::Relaxed), Arc::clone(&piece.words));
+        let (span, mark) = (Mark::new(0), Mark::new(0));
+        Self { piece, words, used, span, stretch: usize::MAX, mark, word: 0, last: Last::default(), values }
     }
 
     /// Writes a row where there is room.
     fn push(&mut self, row: &Row, instant: u32, epoch: u64) -> bool {
         let mut packed = Packed::new();
-        packed.write(row, self.values, instant, epoch, self.last);
         let used = self.used as usize;
+        let stretch = used / STRETCH;
+        let (mark, last) =
+            if stretch == self.stretch { (self.mark, self.last) } else { (Mark::new(used % STRETCH), Last::default()) };
+        packed.write(row, self.values, instant, epoch, last);
         let (first, shift) = (used / WORD, used % WORD * 8);
         let end = used + packed.count;
         let Some(words) = self.words.get(first..end.div_ceil(WORD)) else { return false };
@@ -386,13 +462,14 @@ impl End {
         if end.is_multiple_of(WORD) {
             self.word = 0;
         }
-        if instant < self.first_ms {
-            self.first_ms = instant;
-            self.piece.first_ms.store(instant, Ordering::Relaxed);
+        let (span, mark) = (self.span.with(instant), mark.with(instant));
+        if span != self.span {
+            self.piece.span.store(span.word(), Ordering::Relaxed);
+            self.span = span;
         }
-        if instant > self.last_ms {
-            self.last_ms = instant;
-            self.piece.last_ms.store(instant, Ordering::Relaxed);
+        if (stretch, mark) != (self.stretch, self.mark) {
+            self.words[stretch].store(mark.word(), Ordering::Relaxed);
+            (self.stretch, self.mark) = (stretch, mark);
         }
         self.used = u32::try_from(end).expect("a piece is small");
         self.last = Last { epoch, instant, subject: row.subject.0 };

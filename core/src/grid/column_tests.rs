@@ -29,7 +29,9 @@ fn rows() -> impl Strategy<Value = Vec<(u64, Row)>> {
 
 proptest! {
     #[test]
-    fn rows_are_read_as_they_were_written(rows in rows(), until in 0..60_000u64) {
+    fn rows_are_read_as_they_were_written(
+        rows in rows(), until in 0..60_000u64, from in 0..DAY_MS, length in 0..DAY_MS
+    ) {
         let (mut writer, mut forms, day_ms) = (Writer::new(), Forms::default(), 20_000 * DAY_MS);
         // Forms of no value, of one, and so on.
         let numbers: Vec<u32> = (0..=MOST_VALUES)
@@ -56,6 +58,37 @@ proptest! {
             };
             let read: Vec<_> = column.rows(day_ms, until, Range::ALL).collect();
             prop_assert_eq!(read, expected.iter().map(with_values).collect::<Vec<_>>());
+            let range = Range { from_inclusive: day_ms + from, to_exclusive: day_ms + from + length };
+            let in_range = |(_, row): &(u64, Row)| range.contains(row.at_ms);
+            let read: Vec<_> = column.rows(day_ms, until, range).filter(in_range).collect();
+            prop_assert_eq!(read, expected.iter().map(with_values).filter(in_range).collect::<Vec<_>>());
         }
+    }
+}
+
+#[test]
+fn a_short_range_of_a_long_column_reads_two_stretches_at_most() {
+    const STRETCH: usize = 1 << 10;
+    let (mut writer, mut forms, day_ms) = (Writer::new(), Forms::default(), 20_000 * DAY_MS);
+    let mut draft = Draft::new(0, SeriesId(0), SubjectNumber(0));
+    assert!(draft.add(0, Weight::Plus, 1));
+    let number = forms.number(&draft).expect("there is room");
+    for at in (0..DAY_MS).step_by(1_000) {
+        let (series, subject) = (SeriesId(70_000), SubjectNumber(9_000_000));
+        let row = Row { at_ms: day_ms + at, series, subject, values: [at, 0, 0, 0] };
+        writer.push(number, &row, &forms, day_ms, 1);
+    }
+    let (_, column) = writer.columns().iter().next().expect("there is one");
+    assert!(column.bytes() > 500 * STRETCH, "{} bytes", column.bytes());
+    assert_eq!(column.bytes_in(day_ms, Range::ALL), column.bytes());
+    for at in (0..DAY_MS).step_by(987_000) {
+        let range = Range { from_inclusive: day_ms + at, to_exclusive: day_ms + at + 10_000 };
+        assert!((1..=2 * STRETCH + 64).contains(&column.bytes_in(day_ms, range)), "at {at}");
+        let read: Vec<i64> = column.rows(day_ms, 1, range).map(|(_, row)| row.at_ms).collect();
+        let expected = (day_ms..day_ms + DAY_MS).step_by(1_000).filter(|at| range.contains(*at));
+        assert_eq!(
+            read.iter().copied().filter(|at| range.contains(*at)).collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>()
+        );
     }
 }

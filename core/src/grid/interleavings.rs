@@ -24,6 +24,9 @@ mod sync {
     use loom::sync::atomic::AtomicBool;
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+    /// So few that a second piece has several.
+    pub(super) const STRETCH: usize = 40;
+
     /// A value that is set once, and is seen by those who have seen that it is.
     #[derive(Debug)]
     pub(super) struct OnceLock<T> {
@@ -115,5 +118,11 @@ fn a_reader_sees_every_row_of_its_epoch_and_none_of_a_later_one_in_each_order_of
 #[test]
 fn a_reader_sees_pieces_that_are_added_while_it_reads_or_does_without_them() {
     let orders = orders_of([2, 2], Range { from_inclusive: DAY + 3_600_000, to_exclusive: DAY + DAY_MS });
+    assert!(orders > 100, "{orders} orders");
+}
+
+#[test]
+fn a_reader_sees_nothing_of_a_stretch_that_begins_while_it_reads() {
+    let orders = orders_of([3, 1], Range::ALL);
     assert!(orders > 100, "{orders} orders");
 }

@@ -463,3 +463,17 @@ pub(crate) fn timestamp(ms: i64) -> prost_types::Timestamp {
 fn duration(ms: i64) -> prost_types::Duration {
     prost_types::Duration { seconds: ms / 1_000, nanos: (ms % 1_000) as i32 * 1_000_000 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_threads_make_of_a_list_is_in_its_order() {
+        for length in [0, 1, ROWS_A_THREAD, 2 * ROWS_A_THREAD, 3 * ROWS_A_THREAD + 1, 50 * ROWS_A_THREAD + 7] {
+            let twice = |part: Vec<usize>| part.into_iter().map(|number| 2 * number).collect();
+            let expected: Vec<usize> = (0..length).map(|number| 2 * number).collect();
+            assert_eq!(on_threads((0..length).collect(), twice), expected);
+        }
+    }
+}
