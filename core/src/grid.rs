@@ -28,7 +28,7 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
     /// The bytes of a stretch of a column's piece.
-    pub(super) const STRETCH: usize = 1 << 10;
+    pub(super) const STRETCH: usize = 1 << 9;
 }
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -68,7 +68,7 @@ proptest! {
 
 #[test]
 fn a_short_range_of_a_long_column_reads_two_stretches_at_most() {
-    const STRETCH: usize = 1 << 10;
+    const STRETCH: usize = 1 << 9;
     let (mut writer, mut forms, day_ms) = (Writer::new(), Forms::default(), 20_000 * DAY_MS);
     let mut draft = Draft::new(0, SeriesId(0), SubjectNumber(0));
     assert!(draft.add(0, Weight::Plus, 1));
