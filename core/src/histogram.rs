@@ -97,7 +97,7 @@ impl Distribution {
         {
             *count += 1;
         } else {
-            self.add_to_bucket(bucket, 1);
+            self.add_to_bucket(bucket);
         }
     }
 
@@ -117,30 +117,26 @@ impl Distribution {
         self.sum += more;
     }
 
-    fn add_to_bucket(&mut self, bucket: u32, count: u64) {
+    fn add_to_bucket(&mut self, bucket: u32) {
         match &mut self.buckets {
-            Buckets::Few(list) if count == 1 && list.len() < FEW => list.push(bucket),
-            Buckets::Few(_) => self.many().add_at(bucket, count),
-            Buckets::Sorted(list) => {
-                let place = list.binary_search_by_key(&bucket, |known| known.number);
-                let known = place.map_or(0, |place| u64::from(list[place].count));
-                match (place, u32::try_from(known + count)) {
-                    (Ok(place), Ok(count)) => list[place].count = count,
-                    (Err(place), Ok(count)) if list.len() < SORTED => {
-                        list.insert(place, Bucket { number: bucket, count });
-                    }
-                    _ => self.many().add_at(bucket, count),
-                }
-            }
-            Buckets::Many(counts) => counts.add_at(bucket, count),
+            Buckets::Few(list) if list.len() < FEW => list.push(bucket),
+            Buckets::Few(_) => self.many().add_at(bucket, 1),
+            Buckets::Sorted(list) => match list.binary_search_by_key(&bucket, |known| known.number) {
+                Ok(place) if list[place].count < u32::MAX => list[place].count += 1,
+                Err(place) if list.len() < SORTED => list.insert(place, Bucket { number: bucket, count: 1 }),
+                Ok(_) | Err(_) => self.many().add_at(bucket, 1),
+            },
+            Buckets::Many(counts) => counts.add_at(bucket, 1),
         }
     }
 
-    /// Adds to many buckets, ascending.
+    /// Adds to many buckets, ascending, each once.
     fn add_sorted(&mut self, others: &[Bucket]) {
-        if let Buckets::Few(list) = &self.buckets
-            && !others.is_empty()
-        {
+        debug_assert!(others.is_sorted_by(|a, b| a.number < b.number), "ascending, each once");
+        if others.is_empty() {
+            return;
+        }
+        if let Buckets::Few(list) = &self.buckets {
             self.buckets = Buckets::Sorted(counted(list));
         }
         if let Buckets::Sorted(list) = &mut self.buckets {
@@ -150,17 +146,15 @@ impl Distribution {
                 return;
             }
         }
-        if !others.is_empty() {
-            let counts = self.many();
-            others.iter().rev().for_each(|bucket| counts.add_at(bucket.number, bucket.count.into()));
-        }
+        let counts = self.many();
+        others.iter().rev().for_each(|bucket| counts.add_at(bucket.number, bucket.count.into()));
     }
 
     /// Adds the values of another distribution.
     pub fn merge(&mut self, other: &Self) {
         self.merge_summed(other.count, other.sum, other.min().zip(other.max()), &[]);
         match &other.buckets {
-            Buckets::Few(list) => list.iter().for_each(|bucket| self.add_to_bucket(*bucket, 1)),
+            Buckets::Few(list) => list.iter().for_each(|bucket| self.add_to_bucket(*bucket)),
             Buckets::Sorted(list) => self.add_sorted(list),
             Buckets::Many(counts) => self.many().add(counts, bucket_of(other.min) as usize),
         }
@@ -289,7 +283,7 @@ impl Distribution {
             }
             Buckets::Many(counts) => counts.bucket_at(bucket_of(self.min), rank),
         };
-        Some(bucket.map_or(self.max, |bucket| greatest_in(bucket).clamp(self.min, self.max)))
+        Some(bucket.map_or(self.max, |bucket| greatest_in(bucket).max(self.min).min(self.max)))
     }
 
     /// The same distribution for any other `HdrHistogram` library: 0 to [`GREATEST`], 2 significant digits.
@@ -493,6 +487,7 @@ mod tests {
                 travelled(&a, times, &mut both);
                 travelled(&b, 1, &mut both);
                 prop_assert_eq!(both.count(), a.count() * times + b.count());
+                prop_assert_eq!(both.filled_buckets().map(|(_, count)| count).sum::<u64>(), both.count());
                 let count_in = |it: &Distribution, bucket| {
                     it.filled_buckets().find(|(known, _)| *known == bucket).map_or(0, |(_, count)| count)
                 };

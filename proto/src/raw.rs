@@ -102,3 +102,41 @@ mod generated {
 }
 
 pub use generated::{ingest_service_server, query_service_server};
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::v1;
+
+    /// The bytes of a message once they were read as another.
+    fn as_ours<T: Message + Default>(theirs: &impl Message) -> Vec<u8> {
+        T::decode(theirs.encode_to_vec().as_slice()).expect("it is the same on the wire").encode_to_vec()
+    }
+
+    #[test]
+    fn answers_with_encoded_rows_are_those_of_the_contract_on_the_wire() {
+        let row = |others| MetricRow { others, ..MetricRow::default() };
+        // Every field, so that one more in the contract has to be named here.
+        let answer = v1::QueryMetricsResponse {
+            rows: vec![row(true), row(false), row(true)],
+            freshness: Some(Freshness::default()),
+            total_rows: 3,
+            group_totals: vec![row(true), row(false)],
+            total: Some(row(true)),
+            next_page_token: "token".to_owned(),
+            time_zone: "UTC".to_owned(),
+        };
+        assert_eq!(as_ours::<QueryMetricsResponse>(&answer), answer.encode_to_vec());
+        let error = QueryError { code: 8, message: "too much".to_owned(), details: Vec::new() };
+        let outcomes = vec![
+            v1::QueryOutcome { outcome: Some(v1::query_outcome::Outcome::Answer(answer)) },
+            v1::QueryOutcome { outcome: Some(v1::query_outcome::Outcome::Error(error)) },
+        ];
+        let batch = v1::BatchQueryMetricsResponse { outcomes: outcomes.clone() };
+        assert_eq!(as_ours::<BatchQueryMetricsResponse>(&batch), batch.encode_to_vec());
+        let on_stream = v1::StreamQueryMetricsResponse { sequence: 7, outcomes };
+        assert_eq!(as_ours::<StreamQueryMetricsResponse>(&on_stream), on_stream.encode_to_vec());
+    }
+}

@@ -82,6 +82,7 @@ impl Mark {
     }
 
     fn word(self) -> u64 {
+        debug_assert!(self.from + 1 < 1 << (u64::BITS - 2 * Self::INSTANT), "within a row's or the marks' length");
         let from = self.from as u64 + 1;
         (from << Self::INSTANT | u64::from(self.last_ms)) << Self::INSTANT | u64::from(self.first_ms)
     }
@@ -142,6 +143,7 @@ impl Piece {
             let from = number * STRETCH + mark.from;
             (from < used).then_some((from, mark))
         };
+        // No row is so long that none begins in a stretch.
         let mut marks = (0..marks).map_while(mark).peekable();
         let stretches = std::iter::from_fn(move || {
             let (from, mark) = marks.next()?;

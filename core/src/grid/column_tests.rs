@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::column::Writer;
 use super::form::{Draft, Forms, MOST_VALUES, Row};
+use super::sync::STRETCH;
 use super::{DAY_MS, Range, SubjectNumber};
 use crate::fact::Weight;
 use crate::series::SeriesId;
@@ -68,7 +69,6 @@ proptest! {
 
 #[test]
 fn a_short_range_of_a_long_column_reads_two_stretches_at_most() {
-    const STRETCH: usize = 1 << 9;
     let (mut writer, mut forms, day_ms) = (Writer::new(), Forms::default(), 20_000 * DAY_MS);
     let mut draft = Draft::new(0, SeriesId(0), SubjectNumber(0));
     assert!(draft.add(0, Weight::Plus, 1));

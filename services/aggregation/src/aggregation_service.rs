@@ -302,7 +302,7 @@ const MANY_ROWS: usize = 500;
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// From how many tenants on looking at each takes long.
 const MANY_TENANTS: usize = 100;
-/// What a question of one tenant may read where others wait for the thread, in bytes: mostly a fifth of a millisecond's work.
+/// What a question of one tenant may read where others wait for the thread, in bytes: mostly a fifth of a millisecond's work, at most three times that.
 const LITTLE: u64 = 64 << 10;
 
 /// What every plan comes to, where that can be said without reading much or from a disk.

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::panic::resume_unwind;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 use std::thread;
 
@@ -227,15 +229,36 @@ fn figures(
     Ok(rows)
 }
 
-/// What becomes of a list, of which each thread works on a part where it is long.
-fn on_threads<T: Send, R: Send>(mut list: Vec<T>, work: impl Fn(Vec<T>) -> Vec<R> + Sync) -> Vec<R> {
-    static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
-    let threads = (list.len() / ROWS_A_THREAD).clamp(1, *CORES);
+/// What becomes of a list, of which threads work on a part each where it is long. They are those that no other answer has just then: all
+/// together there are as many as processors, but for those that ask.
+fn on_threads<T: Send, R: Send>(list: Vec<T>, work: impl Fn(Vec<T>) -> Vec<R> + Sync) -> Vec<R> {
+    static FREE: LazyLock<AtomicUsize> =
+        LazyLock::new(|| AtomicUsize::new(thread::available_parallelism().map_or(0, |cores| cores.get() - 1)));
+    let wanted = (list.len() / ROWS_A_THREAD).saturating_sub(1);
+    let take = |free: usize| (wanted > 0).then(|| free - free.min(wanted));
+    let others = FREE.fetch_update(Relaxed, Relaxed, take).map_or(0, |free| free.min(wanted));
+    let _given_back = Taken(&FREE, others);
+    in_parts(list, others + 1, &work)
+}
+
+/// Threads that others may have again when this is dropped.
+struct Taken<'a>(&'a AtomicUsize, usize);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(self.1, Relaxed);
+    }
+}
+
+/// The same on so many threads, of which this is one.
+fn in_parts<T: Send, R: Send>(mut list: Vec<T>, threads: usize, work: &(impl Fn(Vec<T>) -> Vec<R> + Sync)) -> Vec<R> {
     let each = list.len().div_ceil(threads);
-    let work = &work;
     thread::scope(|scope| {
-        let parts: Vec<Vec<T>> = (1..threads).rev().map(|part| list.split_off(each * part)).collect();
-        let others: Vec<_> = parts.into_iter().rev().map(|part| scope.spawn(move || work(part))).collect();
+        let from = |part: usize| (each * part).min(list.len());
+        let froms: Vec<usize> = (1..threads).map(from).collect();
+        let mut parts: Vec<Vec<T>> = froms.into_iter().rev().map(|from| list.split_off(from)).collect();
+        parts.reverse();
+        let others: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || work(part))).collect();
         let mut done = work(list);
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
@@ -341,6 +364,11 @@ fn encoded(rows: impl ExactSizeIterator<Item = MetricRow>) -> Vec<Bytes> {
         bytes.split().freeze()
     });
     encoded.collect()
+}
+
+/// A row as it was before it was encoded.
+pub(crate) fn row_of(encoded: &[u8]) -> MetricRow {
+    MetricRow::decode(encoded).expect("it was encoded here")
 }
 
 /// An answer with its rows decoded.
@@ -470,10 +498,18 @@ mod tests {
 
     #[test]
     fn what_threads_make_of_a_list_is_in_its_order() {
-        for length in [0, 1, ROWS_A_THREAD, 2 * ROWS_A_THREAD, 3 * ROWS_A_THREAD + 1, 50 * ROWS_A_THREAD + 7] {
-            let twice = |part: Vec<usize>| part.into_iter().map(|number| 2 * number).collect();
+        let twice = |part: Vec<usize>| part.into_iter().map(|number| 2 * number).collect();
+        for length in [0, 1, 2, 5, 7, 1_000, 50 * ROWS_A_THREAD + 7] {
             let expected: Vec<usize> = (0..length).map(|number| 2 * number).collect();
-            assert_eq!(on_threads((0..length).collect(), twice), expected);
+            for threads in [1, 2, 3, 7] {
+                assert_eq!(in_parts((0..length).collect(), threads, &twice), expected, "on {threads} threads");
+            }
+            // Many at once, of which few get a thread.
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| assert_eq!(on_threads((0..length).collect(), twice), expected));
+                }
+            });
         }
     }
 }

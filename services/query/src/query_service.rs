@@ -183,12 +183,20 @@ impl Asker {
             }
         }
         // Which groups come first, where only these are wanted.
-        let only = questions.iter().map(|question| {
-            let Some(ranking) = &question.ranking else { return Ok(None) };
-            let rows = ranked.next().expect("every ranking was collected")?;
-            Ok(Some(top(question, ranking, rows.into_iter().next().unwrap_or_default())?))
+        let many = rows_of(ranked.as_slice()) > MANY_ROWS;
+        let worked_out = apart(many, move || {
+            let only = questions.iter().map(|question| {
+                let Some(ranking) = &question.ranking else { return Ok(None) };
+                let rows = ranked.next().expect("every ranking was collected")?;
+                Ok(Some(top(question, ranking, rows.into_iter().next().unwrap_or_default())?))
+            });
+            let only: Vec<Result<Option<Only>, Status>> = only.collect();
+            (questions, only)
         });
-        let only: Vec<Result<Option<Only>, Status>> = only.collect();
+        let (questions, only) = match worked_out.await {
+            Ok(worked_out) => worked_out,
+            Err(status) => return failed(status),
+        };
         let collections = questions.iter().zip(&only).filter_map(|(question, only)| {
             let only = only.as_ref().ok()?;
             Some(question.collection(question.plans(only.as_ref()), question.pin_from_rows()))
@@ -200,8 +208,9 @@ impl Asker {
             Some(Err(status)) => return failed(status),
             None => return only.into_iter().filter_map(Result::err).map(Err).collect(),
         };
-        let filled: usize = questions.iter().filter(|question| question.fill_gaps).map(Question::intervals).sum();
-        let many = filled + rows.iter().flatten().flatten().map(Rows::len).sum::<usize>() > MANY_ROWS;
+        let intervals = questions.iter().filter(|question| question.fill_gaps).map(Question::intervals).max();
+        // Filled, each group has a row in each interval.
+        let many = rows_of(&rows).max(1).saturating_mul(intervals.unwrap_or(1).max(1)) > MANY_ROWS;
         let mut rows = rows.into_iter();
         let answers = move || {
             let mut returned = 0;
@@ -215,13 +224,7 @@ impl Asker {
             });
             answers.collect()
         };
-        if many {
-            let answered = tokio::task::spawn_blocking(answers).await;
-            let ended = |error| Fault::new(Reason::Internal, format!("an answer was not worked out: {error}")).into();
-            answered.unwrap_or_else(|error| failed(ended(error)))
-        } else {
-            answers()
-        }
+        apart(many, answers).await.unwrap_or_else(failed)
     }
 
     async fn collect(
@@ -361,6 +364,20 @@ impl QueryService for QueryApi {
     ) -> Result<Response<Self::WatchAlertsStream>, Status> {
         Ok(Response::new(alerts::watch(&self.asker, &self.drain, request.into_inner()).await?))
     }
+}
+
+/// How many rows were collected.
+fn rows_of(collected: &[Result<Vec<Rows>, Status>]) -> usize {
+    collected.iter().flatten().flatten().map(Rows::len).sum()
+}
+
+/// Works something out: where there is much to do, on a thread of its own, so that it holds nobody up.
+async fn apart<T: Send + 'static>(is_much: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    if !is_much {
+        return Ok(work());
+    }
+    let ended = |error| Fault::new(Reason::Internal, format!("an answer was not worked out: {error}")).into();
+    tokio::task::spawn_blocking(work).await.map_err(ended)
 }
 
 /// Why a question of a batch is not answered, though it might be alone.

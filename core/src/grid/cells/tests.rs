@@ -72,10 +72,8 @@ impl World {
             Seen::Fact(fact) => add(&mut figures, bounds, fact.at_ms, fact.series, |it| it.record(fact.value)),
             Seen::Cell(cell) => {
                 count += 1;
-                let buckets = cell.buckets.iter().map(|bucket| (bucket.number, bucket.count.into()));
-                let range = Some((cell.min, cell.max));
                 add(&mut figures, bounds, cell.at_ms, cell.series, |it| {
-                    it.merge_parts(cell.count, cell.sum, range, buckets);
+                    it.merge_summed(cell.count, cell.sum, Some((cell.min, cell.max)), cell.buckets);
                 });
             }
         };
@@ -438,9 +436,8 @@ proptest! {
                         Seen::Fact(fact) => to(fact.at_ms, fact.series, &|it| it.record(fact.value)),
                         Seen::Cell(cell) => {
                             cells += 1;
-                            let buckets = || cell.buckets.iter().map(|bucket| (bucket.number, bucket.count.into()));
                             let range = Some((cell.min, cell.max));
-                            to(cell.at_ms, cell.series, &|it| it.merge_parts(cell.count, cell.sum, range, buckets()));
+                            to(cell.at_ms, cell.series, &|it| it.merge_summed(cell.count, cell.sum, range, cell.buckets));
                         }
                     }).expect("readable");
                     let mut expected: BTreeMap<(usize, Option<Symbol>), Distribution> = BTreeMap::new();
