@@ -64,7 +64,7 @@ pub struct Identity {
 }
 
 /// Raised when events come to mean other facts, or the same are kept in another form: archives are then made anew.
-const MEANING: &str = "3";
+const MEANING: &str = "4";
 
 impl Identity {
     /// A number for what this program makes of events and how it keeps it: the version and the measures, in their order.

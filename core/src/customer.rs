@@ -19,7 +19,7 @@ pub struct Customer {
     level_series: Option<SeriesId>,
     activations: Vec<(Timestamp, SeriesId)>,
     features: BTreeSet<Symbol>,
-    contracts: BTreeMap<Symbol, Contract>,
+    contracts: BTreeMap<Box<str>, Contract>,
 }
 
 /// The renewals of a contract.
@@ -63,10 +63,10 @@ impl Customer {
             LifecycleKind::UpSellAccepted => count(Measure::UpSellAccepted),
             LifecycleKind::Churned => self.churn(at, series, facts),
             LifecycleKind::Activated => self.activate(at, series, facts),
-            LifecycleKind::FeatureUsed => self.use_feature(*reference, *about, at, facts),
+            LifecycleKind::FeatureUsed => self.use_feature(reference.as_deref(), *about, at, facts),
             LifecycleKind::RenewalDue | LifecycleKind::Renewed => {
                 if let Some(reference) = reference {
-                    let contract = self.contracts.entry(*reference).or_default();
+                    let contract = self.contracts.entry(reference.clone()).or_default();
                     contract.step(*kind == LifecycleKind::Renewed, at, series, facts);
                 }
             }
@@ -91,8 +91,8 @@ impl Customer {
         }
     }
 
-    fn use_feature(&mut self, feature: Option<Symbol>, about: Option<CreditKey>, at: Timestamp, facts: &mut Facts) {
-        let Some(feature) = feature else { return };
+    fn use_feature(&mut self, feature: Option<&str>, about: Option<CreditKey>, at: Timestamp, facts: &mut Facts) {
+        let Some(feature) = feature.map(|feature| facts.names().symbol(feature)) else { return };
         let values = self.values.with(&Dimension::Feature, Some(feature)).credited(about);
         facts.state(Measure::FeatureUsed, at, facts.series(&values), 0);
         if self.features.insert(feature) {

@@ -137,8 +137,8 @@ pub enum Payload {
     Lifecycle {
         /// What.
         kind: LifecycleKind,
-        /// The order, contract, offer or feature.
-        reference: Option<Symbol>,
+        /// The order, contract, offer or feature. A text, as only features are names: those are kept for good, and there are orders without end.
+        reference: Option<Box<str>>,
         /// The conversation it came from.
         about: Option<CreditKey>,
     },

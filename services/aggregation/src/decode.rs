@@ -208,7 +208,7 @@ fn payload<'a>(payload: &lent::Payload<'a>, event: Identity, source: Symbol, nam
         Wire::SurveyAnswered(answered) => others::survey_answered(answered, event, names)?,
         Wire::ReviewPosted(review) => others::review_posted(review, event, names)?,
         Wire::TaskStatusChanged(changed) => others::task_changed(changed, names)?,
-        Wire::CustomerLifecycle(lifecycle) => others::lifecycle(lifecycle, event, names)?,
+        Wire::CustomerLifecycle(lifecycle) => others::lifecycle(lifecycle, event)?,
         Wire::SelfserviceEnded(ended) => others::session_ended(ended),
         Wire::CostRecorded(recorded) => others::cost(recorded, names)?,
         Wire::EventRetracted(retracted) => {

@@ -325,7 +325,7 @@ impl Sketch {
             },
             What::Lifecycle { kind, reference, .. } => Payload::Lifecycle {
                 kind: LIFECYCLE[*kind],
-                reference: Some(names.symbol(["r", "q"][*reference])),
+                reference: Some(["r", "q"][*reference].into()),
                 about: self.credit(number, all),
             },
             What::Session { customer, outcome } => Payload::SessionEnded {

@@ -97,14 +97,10 @@ pub(super) fn task_changed<'a>(changed: &lent::TaskStatusChanged<'a>, names: &Na
     Some((SubjectKind::Task, changed.task, payload))
 }
 
-pub(super) fn lifecycle<'a>(
-    lifecycle: &lent::CustomerLifecycle<'a>,
-    event: Identity,
-    names: &Names,
-) -> Option<Decoded<'a>> {
+pub(super) fn lifecycle<'a>(lifecycle: &lent::CustomerLifecycle<'a>, event: Identity) -> Option<Decoded<'a>> {
     let payload = Payload::Lifecycle {
         kind: lifecycle_kind(known(lifecycle.kind))?,
-        reference: names.symbol_if_set(lifecycle.reference),
+        reference: (!lifecycle.reference.is_empty()).then(|| lifecycle.reference.into()),
         about: about(SubjectKind::Customer, lifecycle.customer, event, lifecycle.conversation),
     };
     Some((SubjectKind::Customer, lifecycle.customer, payload))

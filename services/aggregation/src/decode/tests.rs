@@ -126,7 +126,7 @@ fn a_field_of_a_block_in_another_wire_type_is_refused_and_an_unknown_field_is_no
 }
 
 #[test]
-fn of_those_who_write_only_agents_and_bots_become_names() {
+fn of_those_who_write_only_agents_and_bots_become_names_and_orders_do_not() {
     let names = Names::default();
     let message = |kind: v1::ActorKind| v1::Event {
         payload: Some(v1::event::Payload::MessageCreated(v1::MessageCreated {
@@ -136,8 +136,17 @@ fn of_those_who_write_only_agents_and_bots_become_names() {
         ..Default::default()
     };
     let kinds = (0..).map_while(|number| v1::ActorKind::try_from(number).ok());
-    let events = kinds.clone().map(message).collect();
+    let order = v1::Event {
+        payload: Some(v1::event::Payload::CustomerLifecycle(v1::CustomerLifecycle {
+            kind: v1::LifecycleKind::Order.into(),
+            reference: "order 1".to_owned(),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let events = kinds.clone().map(message).chain([order]).collect();
     block(&v1::EventBlock { events, ..Default::default() }.encode_to_vec(), &names).expect("it is a block");
     let known: Vec<_> = kinds.filter(|kind| names.find_symbol(kind.as_str_name()).is_some()).collect();
     assert_eq!(known, [v1::ActorKind::Agent, v1::ActorKind::Bot]);
+    assert_eq!(names.find_symbol("order 1"), None);
 }
