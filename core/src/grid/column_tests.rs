@@ -17,7 +17,12 @@ fn rows() -> impl Strategy<Value = Vec<(u64, Row)>> {
     let values: [_; MOST_VALUES] = std::array::from_fn(|_| value.clone());
     let instant = prop_oneof![0..DAY_MS, Just(0), Just(DAY_MS - 1)];
     let row = (instant, any::<u32>(), any::<u32>(), values, 0..3u64);
-    proptest::collection::vec(row, 0..2_000).prop_map(|rows| {
+    let rows = proptest::collection::vec(row, 0..2_000);
+    (rows, any::<bool>()).prop_map(|(mut rows, are_in_order)| {
+        if are_in_order {
+            // As mostly: stretches of a short time each, many of which a range passes over.
+            rows.sort_by_key(|(at, ..)| *at);
+        }
         let mut epoch = 0;
         let of = |(at, series, subject, values, later): (i64, u32, u32, Values, u64)| {
             epoch += later * later * 20;
