@@ -49,7 +49,7 @@ use crate::time::Timestamp;
 
 use cells::{Advice, Cell, Extent, Extents, Lens, QUARTER_HOUR_MS, Room, Shelf, Values};
 use chunk::{ChunkRef, Facts};
-use column::{Column, Columns, Writer};
+use column::{Columns, Stretch, Writer};
 use form::{Draft, Forms, Member};
 
 pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -860,9 +860,8 @@ impl View {
         mut see: impl FnMut(StoredFact),
     ) -> Result<(), Unreadable> {
         self.days(tenant, key, range, |day| {
-            day.facts(Weight::Plus, self.visible.epoch, range)
-                .chain(day.facts(Weight::Minus, self.visible.epoch, range))
-                .for_each(&mut see);
+            day.facts(Weight::Plus, self.visible.epoch, &mut see);
+            day.facts(Weight::Minus, self.visible.epoch, &mut see);
         })
     }
 
@@ -874,7 +873,7 @@ impl View {
         range: Range,
         mut see: impl FnMut(StoredFact),
     ) -> Result<(), Unreadable> {
-        self.days(tenant, key, range, |day| day.standing(self.visible.epoch, range, &mut see))
+        self.days(tenant, key, range, |day| day.standing(self.visible.epoch, &mut see))
     }
 
     /// Calls `see` with every fact of a key, plus and minus, pairs of a fact and its inverse left out.
@@ -885,7 +884,7 @@ impl View {
         range: Range,
         mut see: impl FnMut(StoredFact),
     ) -> Result<(), Unreadable> {
-        self.days(tenant, key, range, |day| day.netted(self.visible.epoch, range, &mut see))
+        self.days(tenant, key, range, |day| day.netted(self.visible.epoch, &mut see))
     }
 
     fn days(
@@ -902,8 +901,8 @@ impl View {
             if !self.effort.take(A_LOOK) {
                 return Ok(());
             }
-            let column = self.column(tenant, day, number)?;
-            if !self.effort.take(column.bytes(range)) {
+            let column = self.column(tenant, day, number, range)?;
+            if !self.effort.take(column.bytes()) {
                 return Ok(());
             }
             if !column.is_empty() {
@@ -913,10 +912,20 @@ impl View {
         Ok(())
     }
 
-    /// What a day holds of a measure.
-    fn column<'a>(&self, tenant: Symbol, day: &'a Day, number: usize) -> Result<DayColumn<'a>, Unreadable> {
-        let put_away = self.put_away(tenant, day, number)?;
-        Ok(DayColumn { day_ms: day.begin_ms(), put_away, here: day.columns.with(number).collect() })
+    /// What a day holds of a measure in a range.
+    fn column<'a>(
+        &self,
+        tenant: Symbol,
+        day: &'a Day,
+        number: usize,
+        range: Range,
+    ) -> Result<DayColumn<'a>, Unreadable> {
+        let (put_away, day_ms) = (self.put_away(tenant, day, number)?, day.begin_ms());
+        let mut here = Vec::new();
+        for (column, member) in day.columns.with(number) {
+            column.stretches(day_ms, range, |stretch| here.push((member, stretch)));
+        }
+        Ok(DayColumn { day_ms, range, put_away, here })
     }
 
     /// Calls `see` with every fact of a key that stands, or with [cells](cells) in the place of many of them, where the intervals that
@@ -965,22 +974,22 @@ impl View {
                 }
             }
             let to_sum_up = matches!(advice, Advice::SumUp).then(|| day.extent(number));
-            let column = self.column(tenant, day, number)?;
+            let column = self.column(tenant, day, number, to_sum_up.map_or(range, |_| Range::ALL))?;
             // What was put away may not have been read to its end.
-            if !self.effort.take(column.bytes(to_sum_up.map_or(range, |_| Range::ALL))) {
+            if !self.effort.take(column.bytes()) {
                 return Ok(());
             }
-            let Some(extent) = to_sum_up.filter(|_| column.is_all(epoch)) else {
-                column.standing(epoch, range, |fact| see(Seen::Fact(fact)));
-                continue;
-            };
-            let mut values = Values::new(begin_ms);
-            column.standing(epoch, Range::ALL, |fact| {
-                values.push(&fact);
+            let to_sum_up = to_sum_up.filter(|_| column.is_all(epoch));
+            let mut values = to_sum_up.map(|_| Values::new(begin_ms));
+            column.standing(epoch, |fact| {
+                if let Some(values) = &mut values {
+                    values.push(&fact);
+                }
                 if range.contains(fact.at_ms) {
                     see(Seen::Fact(fact));
                 }
             });
+            let Some((extent, values)) = to_sum_up.zip(values) else { continue };
             day.cells.sum_up(number, &mut lens, (extent, epoch), values, &self.grid.room);
         }
         Ok(())
@@ -1007,11 +1016,12 @@ impl View {
     }
 }
 
-/// What a day holds of a measure: what was put away of it and what is here.
+/// What a day holds of a measure in a range: what was put away of it, and where there are rows of it here.
 struct DayColumn<'a> {
     day_ms: i64,
+    range: Range,
     put_away: Vec<StoredFact>,
-    here: Vec<(&'a Column, Member)>,
+    here: Vec<(Member, Stretch<'a>)>,
 }
 
 /// A fact that stands, or what many of them come to; among [cells](cells) facts may be of no subject, and stand at the begin of their quarter
@@ -1029,55 +1039,62 @@ impl DayColumn<'_> {
         self.here.is_empty() && self.put_away.is_empty()
     }
 
-    /// How many bytes have to be read for what is in a range, beside what was put away.
-    fn bytes(&self, range: Range) -> usize {
-        self.here.iter().map(|(column, _)| column.bytes_in(self.day_ms, range)).sum()
+    /// How many bytes have to be read, beside what was put away.
+    fn bytes(&self) -> usize {
+        self.here.iter().map(|(_, stretch)| stretch.bytes()).sum()
     }
 
     /// Whether no facts have come after an epoch.
     fn is_all(&self, epoch: u64) -> bool {
-        self.here
-            .iter()
-            .all(|(column, _)| column.rows(self.day_ms, u64::MAX, Range::ALL).all(|(came, _)| came <= epoch))
+        self.here.iter().all(|(_, stretch)| stretch.rows(self.day_ms).all(|(came, _)| came <= epoch))
     }
 
-    fn standing(&self, epoch: u64, range: Range, mut see: impl FnMut(StoredFact)) {
-        self.netted(epoch, range, |fact| {
+    fn standing(&self, epoch: u64, mut see: impl FnMut(StoredFact)) {
+        self.netted(epoch, |fact| {
             if fact.weight == Weight::Plus {
                 see(fact);
             }
         });
     }
 
-    fn netted(&self, epoch: u64, range: Range, mut see: impl FnMut(StoredFact)) {
-        // Far fewer than are stated.
+    fn netted(&self, epoch: u64, mut see: impl FnMut(StoredFact)) {
+        // Far fewer than are stated: mostly a bit for their instants says that a fact is not among them.
         let mut taken_back: HashMap<StoredFact, u64, RandomState> = HashMap::default();
-        for fact in self.facts(Weight::Minus, epoch, range) {
+        let mut instants = 0;
+        self.facts(Weight::Minus, epoch, |fact| {
+            instants |= instant_bit(fact.at_ms);
             *taken_back.entry(StoredFact { weight: Weight::Plus, ..fact }).or_default() += 1;
-        }
-        let stated = self.facts(Weight::Plus, epoch, range);
-        if taken_back.is_empty() {
-            stated.for_each(&mut see);
-            return;
-        }
-        for fact in stated {
-            match taken_back.get_mut(&fact).filter(|count| **count > 0) {
-                Some(count) => *count -= 1,
+        });
+        self.facts(Weight::Plus, epoch, |fact| {
+            let may_be_taken_back = instants & instant_bit(fact.at_ms) != 0;
+            let times = if may_be_taken_back { taken_back.get_mut(&fact) } else { None };
+            match times.filter(|times| **times > 0) {
+                Some(times) => *times -= 1,
                 None => see(fact),
             }
-        }
+        });
         for (fact, count) in taken_back {
             (0..count).for_each(|_| see(StoredFact { weight: Weight::Minus, ..fact }));
         }
     }
 
-    /// Those of one weight, up to an epoch, in a range.
-    fn facts(&self, weight: Weight, epoch: u64, range: Range) -> impl Iterator<Item = StoredFact> {
-        let put_away = self.put_away.iter().copied().filter(move |fact| fact.weight == weight);
-        let here = self.here.iter().filter(move |(_, member)| member.weight() == weight);
-        let here = here.flat_map(move |(column, member)| column.facts(*member, self.day_ms, epoch, range));
-        put_away.chain(here).filter(move |fact| range.contains(fact.at_ms))
+    /// Calls `see` with those of one weight up to an epoch.
+    #[inline]
+    fn facts(&self, weight: Weight, epoch: u64, mut see: impl FnMut(StoredFact)) {
+        let is_in = |at_ms: i64| self.range.contains(at_ms);
+        self.put_away.iter().filter(|fact| fact.weight == weight && is_in(fact.at_ms)).for_each(|fact| see(*fact));
+        for (member, stretch) in self.here.iter().filter(|(member, _)| member.weight() == weight) {
+            let rows = stretch.rows(self.day_ms).take_while(|(came, _)| *came <= epoch);
+            rows.filter(|(_, row)| is_in(row.at_ms)).for_each(|(_, row)| see(row.fact(*member)));
+        }
     }
+}
+
+/// A bit for an instant; others may have the same.
+fn instant_bit(at_ms: i64) -> u64 {
+    // Instants are often whole seconds: those of an odd multiple differ in their highest bits.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    1 << (at_ms.cast_unsigned().wrapping_mul(SPREAD) >> 58)
 }
 
 /// A span of time, in milliseconds since 1970.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::form::{Form, Forms, MOST_VALUES, Member, Row};
 use super::sync::{AtomicU32, AtomicU64, AtomicUsize, OnceLock, Ordering, STRETCH};
-use super::{Range, StoredFact, SubjectNumber};
+use super::{Range, SubjectNumber};
 use crate::series::{AppendList, SeriesId};
 
 /// The bytes of a column's first piece; each further one has twice as many, up to the most: 16 KiB with the counts of an `Arc` and what an
@@ -132,31 +132,54 @@ impl Piece {
         COUNTS + size_of::<Self>() + capacity
     }
 
-    /// From where to where the stretches lie that have rows in a range, and maybe others.
-    fn stretches(&self, day_ms: i64, range: Range) -> impl Iterator<Item = ops::Range<usize>> {
+    /// Calls `see` with where the stretches lie that have rows in a range, and maybe others.
+    #[inline]
+    fn stretches(&self, day_ms: i64, range: Range, mut see: impl FnMut(ops::Range<usize>)) {
         // A mark is set before the first row it stands for is published, and spans what is published.
         let used = self.used.load(Ordering::Acquire) as usize;
-        let span = Mark::of(self.span.load(Ordering::Relaxed)).filter(|span| span.is_in(day_ms, range));
-        let marks = span.map_or(0, |_| Self::marks(&self.words));
-        let mark = move |number: usize| {
-            let mark = Mark::of(self.words.get(number)?.load(Ordering::Relaxed))?;
-            let from = number * STRETCH + mark.from;
-            (from < used).then_some((from, mark))
-        };
+        let is_in = |mark: &Mark| mark.is_in(day_ms, range);
+        if !Mark::of(self.span.load(Ordering::Relaxed)).is_some_and(|span| is_in(&span)) {
+            return;
+        }
         // No row is so long that none begins in a stretch.
-        let mut marks = (0..marks).map_while(mark).peekable();
-        let stretches = std::iter::from_fn(move || {
-            let (from, mark) = marks.next()?;
-            Some((mark, from..marks.peek().map_or(used, |(next, _)| *next)))
-        });
-        stretches.filter(move |(mark, _)| mark.is_in(day_ms, range)).map(|(_, bytes)| bytes)
+        let mut before: Option<(usize, Mark)> = None;
+        for (number, word) in self.words[..Self::marks(&self.words)].iter().enumerate() {
+            let Some(mark) = Mark::of(word.load(Ordering::Relaxed)) else { break };
+            let from = number * STRETCH + mark.from;
+            if from >= used {
+                break;
+            }
+            if let Some((start, _)) = before.replace((from, mark)).filter(|(_, mark)| is_in(mark)) {
+                see(start..from);
+            }
+        }
+        if let Some((start, _)) = before.filter(|(_, mark)| is_in(mark)) {
+            see(start..used);
+        }
+    }
+}
+
+/// Rows of a piece that can be read without those before them.
+#[derive(Debug, Clone)]
+pub(super) struct Stretch<'a> {
+    words: &'a [AtomicU64],
+    bytes: ops::Range<usize>,
+    /// How many values each has.
+    values: usize,
+}
+
+impl<'a> Stretch<'a> {
+    /// How many bytes have to be read.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
-    /// The rows of a stretch, of so many values each, with their epochs.
-    fn rows(&self, stretch: ops::Range<usize>, values: usize, day_ms: i64) -> impl Iterator<Item = (u64, Row)> {
-        let mut written = Written { words: &self.words, at: stretch.start };
-        let mut last = Last::default();
-        std::iter::from_fn(move || (written.at < stretch.end).then(|| written.row(values, &mut last, day_ms)))
+    /// The rows with their epochs, in the order they came; `day_ms` is where the day begins.
+    #[inline]
+    pub(super) fn rows(&self, day_ms: i64) -> impl Iterator<Item = (u64, Row)> + use<'a> {
+        let Self { words, bytes: ops::Range { start, end }, values } = self.clone();
+        let (mut written, mut last) = (Written { words, at: start }, Last::default());
+        std::iter::from_fn(move || (written.at < end).then(|| written.row(values, &mut last, day_ms)))
     }
 }
 
@@ -254,10 +277,25 @@ impl Written<'_> {
         if bytes == WORD { all } else { all & ((1 << (bytes * 8)) - 1) }
     }
 
+    /// The head of a row and its three numbers, which are at most as long as two words.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "at most four bytes are read")]
-    fn short(&mut self, head: u64, place: u32) -> u32 {
-        self.number((head >> place & 3) + 1) as u32
+    fn begin(&mut self) -> (u64, [u32; 3]) {
+        let (first, shift) = (self.at / WORD, self.at % WORD * 8);
+        let word = |number: usize| self.words.get(number).map_or(0, |word| u128::from(word.load(Ordering::Relaxed)));
+        let [low, high, after] = [word(first), word(first + 1), word(first + 2)];
+        // In two steps: a shift by all bits is none.
+        let all = (high << u64::BITS | low) >> shift | after << 1 << (u128::BITS as usize - 1 - shift);
+        let (head, mut rest, mut bytes) = ((all & 0xFFFF) as u64, all >> 16, 2);
+        let numbers = [INSTANT, SERIES, SUBJECT].map(|place| {
+            let more_bytes = (head >> place & 3) as usize;
+            let number = rest as u32 & u32::MAX >> ((3 - more_bytes) * 8);
+            rest >>= (more_bytes + 1) * 8;
+            bytes += more_bytes + 1;
+            number
+        });
+        self.at += bytes;
+        (head, numbers)
     }
 
     #[inline]
@@ -273,12 +311,12 @@ impl Written<'_> {
 
     #[inline]
     fn row(&mut self, values: usize, last: &mut Last, day_ms: i64) -> (u64, Row) {
-        let head = self.number(2);
-        last.instant = last.instant.wrapping_add_signed(unzigzag(self.short(head, INSTANT)));
-        let series = SeriesId(self.short(head, SERIES));
-        last.subject = last.subject.wrapping_add_signed(unzigzag(self.short(head, SUBJECT)));
+        let (head, [instant, series, subject]) = self.begin();
+        last.instant = last.instant.wrapping_add_signed(unzigzag(instant));
+        last.subject = last.subject.wrapping_add_signed(unzigzag(subject));
         let at_ms = day_ms + i64::from(last.instant);
-        let mut row = Row { at_ms, series, subject: SubjectNumber(last.subject), values: [0; MOST_VALUES] };
+        let (series, subject) = (SeriesId(series), SubjectNumber(last.subject));
+        let mut row = Row { at_ms, series, subject, values: [0; MOST_VALUES] };
         let mut places = row.values.iter_mut().take(values);
         if let Some(first) = places.next() {
             *first = self.value(head >> VALUE & 15, at_ms);
@@ -330,11 +368,19 @@ impl Column {
     /// where the day begins.
     pub(super) fn rows(&self, day_ms: i64, epoch: u64, range: Range) -> impl Iterator<Item = (u64, Row)> {
         // What came up to the epoch was written before the epoch was published, so its pieces are there.
-        let values = self.form.values;
-        let stretches =
-            self.pieces().flat_map(move |piece| piece.stretches(day_ms, range).map(move |stretch| (piece, stretch)));
-        let rows = stretches.flat_map(move |(piece, stretch)| piece.rows(stretch, values, day_ms));
+        let mut stretches = Vec::new();
+        self.stretches(day_ms, range, |stretch| stretches.push(stretch));
+        let rows = stretches.into_iter().flat_map(move |stretch| stretch.rows(day_ms));
         rows.take_while(move |(came, _)| *came <= epoch)
+    }
+
+    /// Calls `see` with the stretches that have rows in a range, and maybe others, in the order they came.
+    #[inline]
+    pub(super) fn stretches<'a>(&'a self, day_ms: i64, range: Range, mut see: impl FnMut(Stretch<'a>)) {
+        let values = self.form.values;
+        for piece in self.pieces() {
+            piece.stretches(day_ms, range, |bytes| see(Stretch { words: &piece.words, bytes, values }));
+        }
     }
 
     fn pieces(&self) -> impl Iterator<Item = &Piece> {
@@ -344,22 +390,6 @@ impl Column {
     /// How many bytes hold rows.
     pub(super) fn bytes(&self) -> usize {
         self.pieces().map(Piece::bytes).sum()
-    }
-
-    /// How many bytes [`Self::rows`] reads for a range.
-    pub(super) fn bytes_in(&self, day_ms: i64, range: Range) -> usize {
-        self.pieces().flat_map(|piece| piece.stretches(day_ms, range)).map(|stretch| stretch.len()).sum()
-    }
-
-    /// The facts of its rows up to an epoch that a member of its form stands for.
-    pub(super) fn facts(
-        &self,
-        member: Member,
-        day_ms: i64,
-        epoch: u64,
-        range: Range,
-    ) -> impl Iterator<Item = StoredFact> {
-        self.rows(day_ms, epoch, range).map(move |(_, row)| row.fact(member))
     }
 
     /// The rows up to an epoch that have not been put away yet, with their epochs.

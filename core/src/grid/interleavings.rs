@@ -12,7 +12,7 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 
 use super::form::{self, Draft, Forms, Row};
-use super::{DAY_MS, Range, StoredFact, SubjectNumber};
+use super::{DAY_MS, Range, SubjectNumber};
 use crate::fact::Weight;
 use crate::series::SeriesId;
 use column::Writer;
