@@ -177,9 +177,9 @@ pub(crate) async fn start(args: ServeArgs) -> anyhow::Result<Running> {
         following = Some(followed.clone());
         let api = AggregationApi::new(followed);
         let service = Arc::clone(&api).server();
-        collect = Some(Arc::new(move |collections, moment| {
+        collect = Some(Arc::new(move |collections, moment, work_out| {
             let api = Arc::clone(&api);
-            Box::pin(async move { api.collect(collections, moment).await })
+            Box::pin(async move { api.collect(collections, moment, work_out).await })
         }));
         aggregation = Some(upstream::local(service.clone()));
         routes = routes.add_service(service);

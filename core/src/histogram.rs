@@ -1,5 +1,7 @@
 //! Distributions: HDR buckets for percentiles, and beside them the exact count, sum, least and greatest value.
 
+use std::iter::Sum;
+
 use hdrhistogram::Histogram as HdrHistogram;
 
 /// Values below this have a bucket each; above, a bucket is at most 1/128 of its values wide.
@@ -13,20 +15,22 @@ pub const RELATIVE_ERROR: f64 = 1.0 / 128.0;
 /// Up to how many values a histogram is a list.
 const FEW: usize = 64;
 /// Up to how many filled buckets a histogram that is made of others is a list.
-const SORTED: usize = 512;
+const LISTED: usize = 512;
+/// From how many values on a bucket is not in a list any more.
+const MANY: u64 = 8 * u16::MAX as u64;
 
 /// The bucket a value falls in: the layout of `HdrHistogram` with 2 significant digits.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "2^49 has 5,632 buckets")]
-pub(crate) fn bucket_of(value: i64) -> u32 {
+pub(crate) fn bucket_of(value: i64) -> u16 {
     let value = value.clamp(0, GREATEST).cast_unsigned();
     // No shift below twice the half: those values have a bucket each.
     let shift = u64::from((value | HALF).ilog2() - HALF.ilog2());
-    (shift * HALF + (value >> shift)) as u32
+    (shift * HALF + (value >> shift)) as u16
 }
 
 /// The greatest value of a bucket.
-fn greatest_in(bucket: u32) -> i64 {
+fn greatest_in(bucket: u16) -> i64 {
     let bucket = u64::from(bucket);
     let value = if bucket < EXACT_BELOW {
         bucket
@@ -37,21 +41,31 @@ fn greatest_in(bucket: u32) -> i64 {
     i64::try_from(value).expect("below 2^49")
 }
 
-/// How many values are in a bucket.
+/// How many values are in a bucket; where they are more than it can say there is another one of the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     /// Its number, from 0 for the least values.
-    pub number: u32,
+    pub number: u16,
     /// How many values.
-    pub count: u32,
+    pub count: u16,
+}
+
+impl Bucket {
+    /// As many buckets of a number as it takes to say a count.
+    pub fn many(number: u16, count: u64) -> impl Iterator<Item = Self> {
+        let most = u64::from(u16::MAX);
+        let whole = (0..count / most).map(move |_| u16::MAX);
+        let rest = u16::try_from(count % most).ok().filter(|rest| *rest > 0);
+        whole.chain(rest).map(move |count| Self { number, count })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Buckets {
     /// The bucket of each value, in no order.
-    Few(Vec<u32>),
-    /// The filled buckets, ascending.
-    Sorted(Vec<Bucket>),
+    Few(Vec<u16>),
+    /// Filled buckets, in no order, and the same one perhaps several times.
+    Listed(Vec<Bucket>),
     /// How many values are in each bucket.
     Many(Counts),
 }
@@ -93,7 +107,7 @@ impl Distribution {
         self.max = self.max.max(value);
         let bucket = bucket_of(value);
         if let Buckets::Many(counts) = &mut self.buckets
-            && let Some(count) = counts.0.get_mut(bucket as usize)
+            && let Some(count) = counts.0.get_mut(usize::from(bucket))
         {
             *count += 1;
         } else {
@@ -105,8 +119,8 @@ impl Distribution {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let buckets = match &self.buckets {
-            Buckets::Few(list) => list.capacity() * size_of::<u32>(),
-            Buckets::Sorted(list) => list.capacity() * size_of::<Bucket>(),
+            Buckets::Few(list) => list.capacity() * size_of::<u16>(),
+            Buckets::Listed(list) => list.capacity() * size_of::<Bucket>(),
             Buckets::Many(counts) => counts.0.capacity() * size_of::<u64>(),
         };
         size_of::<Self>() + buckets
@@ -117,32 +131,33 @@ impl Distribution {
         self.sum += more;
     }
 
-    fn add_to_bucket(&mut self, bucket: u32) {
+    fn add_to_bucket(&mut self, bucket: u16) {
         match &mut self.buckets {
             Buckets::Few(list) if list.len() < FEW => list.push(bucket),
-            Buckets::Few(_) => self.many().add_at(bucket, 1),
-            Buckets::Sorted(list) => match list.binary_search_by_key(&bucket, |known| known.number) {
-                Ok(place) if list[place].count < u32::MAX => list[place].count += 1,
-                Err(place) if list.len() < SORTED => list.insert(place, Bucket { number: bucket, count: 1 }),
-                Ok(_) | Err(_) => self.many().add_at(bucket, 1),
-            },
+            Buckets::Listed(list) if list.len() < LISTED => list.push(Bucket { number: bucket, count: 1 }),
+            Buckets::Few(_) | Buckets::Listed(_) => self.many().add_at(bucket, 1),
             Buckets::Many(counts) => counts.add_at(bucket, 1),
         }
     }
 
-    /// Adds to many buckets, ascending, each once.
-    fn add_sorted(&mut self, others: &[Bucket]) {
-        debug_assert!(others.is_sorted_by(|a, b| a.number < b.number), "ascending, each once");
+    /// Adds to many buckets.
+    fn add_listed(&mut self, others: &[Bucket]) {
         if others.is_empty() {
             return;
         }
         if let Buckets::Few(list) = &self.buckets {
-            self.buckets = Buckets::Sorted(counted(list));
+            // Others mostly bring as many.
+            let mut listed = Vec::with_capacity(list.len() + 2 * others.len());
+            listed.extend(list.iter().map(|number| Bucket { number: *number, count: 1 }));
+            self.buckets = Buckets::Listed(listed);
         }
-        if let Buckets::Sorted(list) = &mut self.buckets {
-            let merged = if list.is_empty() { Some(others.to_vec()) } else { merged(list, others) };
-            if let Some(merged) = merged.filter(|merged| merged.len() <= SORTED) {
-                *list = merged;
+        if let Buckets::Listed(list) = &mut self.buckets {
+            if list.len() + others.len() > LISTED {
+                let (first, counts) = summed(list);
+                *list = filled(first, &counts).flat_map(|(number, count)| Bucket::many(number, count)).collect();
+            }
+            if list.len() + others.len() <= LISTED {
+                list.extend_from_slice(others);
                 return;
             }
         }
@@ -155,8 +170,8 @@ impl Distribution {
         self.merge_summed(other.count, other.sum, other.min().zip(other.max()), &[]);
         match &other.buckets {
             Buckets::Few(list) => list.iter().for_each(|bucket| self.add_to_bucket(*bucket)),
-            Buckets::Sorted(list) => self.add_sorted(list),
-            Buckets::Many(counts) => self.many().add(counts, bucket_of(other.min) as usize),
+            Buckets::Listed(list) => self.add_listed(list),
+            Buckets::Many(counts) => self.many().add(counts, bucket_of(other.min).into()),
         }
     }
 
@@ -165,8 +180,7 @@ impl Distribution {
         let mut counts = Counts::default();
         match &self.buckets {
             Buckets::Few(list) => list.iter().for_each(|known| counts.add_at(*known, 1)),
-            // The greatest first, so that there is room for all.
-            Buckets::Sorted(list) => {
+            Buckets::Listed(list) => {
                 list.iter().rev().for_each(|known| counts.add_at(known.number, known.count.into()));
             }
             Buckets::Many(_) => {}
@@ -176,12 +190,11 @@ impl Distribution {
         }
         match &mut self.buckets {
             Buckets::Many(counts) => counts,
-            Buckets::Few(_) | Buckets::Sorted(_) => unreachable!("it was made one above"),
+            Buckets::Few(_) | Buckets::Listed(_) => unreachable!("it was made one above"),
         }
     }
 
-    /// Adds values that are summed up: their count, sum, least and greatest, and the buckets they fill, ascending, each once and none
-    /// beyond that of [`GREATEST`].
+    /// Adds values that are summed up: their count, sum, least and greatest, and the buckets they fill, none beyond that of [`GREATEST`].
     pub fn merge_summed(&mut self, count: u64, sum: i128, range: Option<(i64, i64)>, buckets: &[Bucket]) {
         self.count += count;
         self.sum += sum;
@@ -189,7 +202,7 @@ impl Distribution {
             self.min = self.min.min(min);
             self.max = self.max.max(max);
         }
-        self.add_sorted(buckets);
+        self.add_listed(buckets);
     }
 
     /// The same of a distribution as it travels, which may be anything.
@@ -202,17 +215,12 @@ impl Distribution {
     ) {
         self.merge_summed(count, sum, range, &[]);
         let last = bucket_of(GREATEST);
-        let mut sorted: Vec<Bucket> = Vec::new();
+        let mut listed: Vec<Bucket> = Vec::new();
         for (number, count) in buckets {
-            let number = number.min(last);
-            match u32::try_from(count) {
-                Ok(count) if sorted.last().is_none_or(|before| before.number < number) => {
-                    sorted.push(Bucket { number, count });
-                }
-                _ => self.many().add_at(number, count),
-            }
+            let number = u16::try_from(number).map_or(last, |number| number.min(last));
+            if count <= MANY { listed.extend(Bucket::many(number, count)) } else { self.many().add_at(number, count) }
         }
-        self.add_sorted(&sorted);
+        self.add_listed(&listed);
     }
 
     /// The number of values.
@@ -246,17 +254,20 @@ impl Distribution {
     }
 
     /// Buckets with anything in them and how much, ascending.
-    pub fn filled_buckets(&self) -> impl Iterator<Item = (u32, u64)> {
-        let (few, many) = match &self.buckets {
-            Buckets::Few(list) => (counted(list), &[][..]),
-            Buckets::Sorted(list) => (list.clone(), &[][..]),
-            Buckets::Many(counts) => (Vec::new(), counts.0.as_slice()),
+    pub fn filled_buckets(&self) -> impl Iterator<Item = (u16, u64)> {
+        let few = match &self.buckets {
+            Buckets::Few(list) => counted(list),
+            Buckets::Listed(list) => {
+                let (first, counts) = summed(list);
+                filled(first, &counts).collect()
+            }
+            Buckets::Many(_) => Vec::new(),
         };
-        // None is before that of the least value.
-        let first = bucket_of(self.min).min(u32::try_from(many.len()).unwrap_or(u32::MAX));
-        let many = (first..).zip(&many[first as usize..]).filter(|(_, count)| **count > 0);
-        let few = few.into_iter().map(|bucket| (bucket.number, bucket.count.into()));
-        few.chain(many.map(|(bucket, count)| (bucket, *count)))
+        let (first, many) = match &self.buckets {
+            Buckets::Many(counts) => counts.from(self.min),
+            Buckets::Few(_) | Buckets::Listed(_) => (0, &[][..]),
+        };
+        few.into_iter().chain(filled(first, many))
     }
 
     /// The value at the nearest rank, `ceil(percent / 100 × count)` and at least 1; `None` when there is no value.
@@ -264,26 +275,28 @@ impl Distribution {
     /// Never below the exact one, and above it by at most [`RELATIVE_ERROR`].
     #[must_use]
     pub fn percentile(&self, percentile: Percentile) -> Option<i64> {
-        let rank = percentile.rank(self.count)?;
-        let bucket = match &self.buckets {
+        self.ranked().percentile(percentile)
+    }
+
+    /// The same distribution, for several percentiles.
+    #[must_use]
+    pub fn ranked(&self) -> Ranked<'_> {
+        let ascending = match &self.buckets {
             Buckets::Few(list) => {
-                let mut few = [0; FEW];
-                let few = &mut few[..list.len()];
-                few.copy_from_slice(list);
-                let place = usize::try_from(rank - 1).ok().filter(|place| *place < few.len());
-                place.map(|place| *few.select_nth_unstable(place).1)
+                let mut few = list.clone();
+                few.sort_unstable();
+                Ascending::Few(few)
             }
-            Buckets::Sorted(list) => {
-                let mut before = 0;
-                let reaches = |bucket: &&Bucket| {
-                    before += u64::from(bucket.count);
-                    before >= rank
-                };
-                list.iter().find(reaches).map(|bucket| bucket.number)
+            Buckets::Listed(list) => {
+                let (first, counts) = summed(list);
+                Ascending::Listed(first, counts)
             }
-            Buckets::Many(counts) => counts.bucket_at(bucket_of(self.min), rank),
+            Buckets::Many(counts) => {
+                let (first, counts) = counts.from(self.min);
+                Ascending::Many(first, counts)
+            }
         };
-        Some(bucket.map_or(self.max, |bucket| greatest_in(bucket).max(self.min).min(self.max)))
+        Ranked { of: self, ascending, before: Before::default() }
     }
 
     /// The same distribution for any other `HdrHistogram` library: 0 to [`GREATEST`], 2 significant digits.
@@ -300,30 +313,90 @@ impl Distribution {
     }
 }
 
-/// The buckets in a short list and how often each stands there, ascending.
-fn counted(list: &[u32]) -> Vec<Bucket> {
-    let mut sorted = list.to_vec();
-    sorted.sort_unstable();
-    let count = |same: &[u32]| u32::try_from(same.len()).expect("a short list");
-    sorted.chunk_by(u32::eq).map(|same| Bucket { number: same[0], count: count(same) }).collect()
+/// A distribution whose values are in order, for several percentiles: best asked for the least first.
+#[derive(Debug)]
+pub struct Ranked<'a> {
+    of: &'a Distribution,
+    ascending: Ascending<'a>,
+    before: Before,
 }
 
-/// Two ascending lists as one; `None` where a bucket has more values than a list can say.
-fn merged(ours: &[Bucket], theirs: &[Bucket]) -> Option<Vec<Bucket>> {
-    let mut merged = Vec::with_capacity(ours.len() + theirs.len());
-    let (mut our, mut their, mut is_too_much) = (0, 0, false);
-    // Which list the next is from cannot be foretold: nothing here depends on it but numbers.
-    while let (Some(a), Some(b)) = (ours.get(our), theirs.get(their)) {
-        let (is_ours, is_theirs) = (a.number <= b.number, b.number <= a.number);
-        let (count, has_too_many) = (a.count * u32::from(is_ours)).overflowing_add(b.count * u32::from(is_theirs));
-        merged.push(Bucket { number: a.number.min(b.number), count });
-        is_too_much |= has_too_many;
-        our += usize::from(is_ours);
-        their += usize::from(is_theirs);
+/// Values by their buckets, ascending: the bucket of each, or how many values are in each bucket from one on.
+#[derive(Debug)]
+enum Ascending<'a> {
+    Few(Vec<u16>),
+    Listed(u16, Vec<u32>),
+    Many(u16, &'a [u64]),
+}
+
+/// Up to where counts were added up, and to what.
+#[derive(Debug, Default)]
+struct Before {
+    place: usize,
+    count: u64,
+}
+
+impl Ranked<'_> {
+    /// The same as [`Distribution::percentile`].
+    pub fn percentile(&mut self, percentile: Percentile) -> Option<i64> {
+        let rank = percentile.rank(self.of.count)?;
+        let from = |first: &u16, place| u16::try_from(usize::from(*first) + place).ok();
+        let bucket = match &self.ascending {
+            Ascending::Few(few) => usize::try_from(rank - 1).ok().and_then(|place| few.get(place).copied()),
+            Ascending::Listed(first, counts) => self.before.reach(rank, counts).and_then(|place| from(first, place)),
+            Ascending::Many(first, counts) => self.before.reach(rank, counts).and_then(|place| from(first, place)),
+        };
+        let (min, max) = (self.of.min, self.of.max);
+        Some(bucket.map_or(max, |bucket| greatest_in(bucket).max(min).min(max)))
     }
-    merged.extend_from_slice(&ours[our..]);
-    merged.extend_from_slice(&theirs[their..]);
-    (!is_too_much).then_some(merged)
+}
+
+impl Before {
+    /// Where counts, none of which overflows when added up, reach a rank.
+    fn reach<T: Copy + Sum + Into<u64>>(&mut self, rank: u64, counts: &[T]) -> Option<usize> {
+        // Added up many at a time, as the machine does it best.
+        const TOGETHER: usize = 32;
+        if rank <= self.count {
+            *self = Self::default();
+        }
+        while let Some(rest) = counts.get(self.place..).filter(|rest| !rest.is_empty()) {
+            let together = &rest[..rest.len().min(TOGETHER)];
+            let upto = self.count + together.iter().copied().sum::<T>().into();
+            if upto >= rank {
+                let mut before = self.count;
+                let reaches = |count: &T| {
+                    before += (*count).into();
+                    before >= rank
+                };
+                return together.iter().position(reaches).map(|place| self.place + place);
+            }
+            *self = Self { place: self.place + together.len(), count: upto };
+        }
+        None
+    }
+}
+
+/// The buckets in a short list and how often each stands there, ascending.
+fn counted(list: &[u16]) -> Vec<(u16, u64)> {
+    let mut sorted = list.to_vec();
+    sorted.sort_unstable();
+    sorted.chunk_by(u16::eq).map(|same| (same[0], same.len() as u64)).collect()
+}
+
+/// How many values are in each bucket from the first that a list of up to [`LISTED`] has to the last; and which is the first.
+fn summed(list: &[Bucket]) -> (u16, Vec<u32>) {
+    let numbers = list.iter().map(|bucket| bucket.number);
+    let Some((first, greatest)) = numbers.clone().min().zip(numbers.max()) else { return (0, Vec::new()) };
+    let mut counts = vec![0; usize::from(greatest - first) + 1];
+    for bucket in list {
+        counts[usize::from(bucket.number - first)] += u32::from(bucket.count);
+    }
+    (first, counts)
+}
+
+/// Those buckets, from one on, that there is anything in.
+fn filled<T: Copy + Into<u64>>(first: u16, counts: &[T]) -> impl Iterator<Item = (u16, u64)> {
+    (first..).zip(counts.iter().map(|count| (*count).into())).filter(|(_, count)| *count > 0)
 }
 
 /// How many values are in each bucket, from the first.
@@ -332,8 +405,8 @@ struct Counts(Vec<u64>);
 
 impl Counts {
     #[inline]
-    fn add_at(&mut self, bucket: u32, count: u64) {
-        let bucket = bucket as usize;
+    fn add_at(&mut self, bucket: u16, count: u64) {
+        let bucket = usize::from(bucket);
         if self.0.len() <= bucket {
             self.0.resize(bucket + 1, 0);
         }
@@ -347,26 +420,10 @@ impl Counts {
         pairs.for_each(|(ours, theirs)| *ours += theirs);
     }
 
-    /// The bucket of the value with a rank, where none is in a bucket before `first`.
-    fn bucket_at(&self, first: u32, rank: u64) -> Option<u32> {
-        // Added up many at a time, as the machine does it best.
-        const TOGETHER: usize = 64;
-        let mut before = 0;
-        for (number, together) in self.0.chunks(TOGETHER).enumerate().skip(first as usize / TOGETHER) {
-            let upto = before + together.iter().sum::<u64>();
-            if upto >= rank {
-                let reaches = |count: &u64| {
-                    before += count;
-                    before >= rank
-                };
-                return together
-                    .iter()
-                    .position(reaches)
-                    .and_then(|place| u32::try_from(number * TOGETHER + place).ok());
-            }
-            before = upto;
-        }
-        None
+    /// Those from the bucket of the least value on, and its number.
+    fn from(&self, min: i64) -> (u16, &[u64]) {
+        let first = bucket_of(min).min(u16::try_from(self.0.len()).unwrap_or(u16::MAX));
+        (first, &self.0[usize::from(first)..])
     }
 }
 
@@ -478,7 +535,7 @@ mod tests {
             // Counts that some lists cannot say.
             const LARGE: u64 = 1 << 31;
             let travelled = |it: &Distribution, times: u64, to: &mut Distribution| {
-                let buckets = it.filled_buckets().map(|(bucket, count)| (bucket, count * times));
+                let buckets = it.filled_buckets().map(|(bucket, count)| (bucket.into(), count * times));
                 to.merge_parts(it.count() * times, it.sum() * i128::from(times), it.min().zip(it.max()), buckets);
             };
             let (a, b) = (distribution(&a), distribution(&b));

@@ -213,13 +213,13 @@ impl Cut {
         Finder { cut: self, from_ms: 0, to_ms: 0, bucket: 0 }
     }
 
-    /// The same intervals in so many cuts, one after the other, whose part of `held` is about equally long: two days at least, parted at the begin of one
+    /// The same intervals in so many cuts, one after the other, whose part of `held` is about equally long: a day at least, parted at the begin of one
     /// where an interval begins there, so that few days are read for two cuts. `None` where that cannot be, there are few intervals or several add to one
     /// bucket.
     #[must_use]
     pub fn in_parts(&self, count: usize, held: impl FnOnce() -> Option<Range>) -> Option<Vec<Self>> {
         const FEW: usize = 8;
-        const LEAST_DAYS: i64 = 2;
+        const LEAST_DAYS: i64 = 1;
         if self.buckets.len() < FEW * count || !self.buckets.is_sorted_by(|one, next| one < next) {
             return None;
         }

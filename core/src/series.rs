@@ -249,6 +249,8 @@ pub(crate) struct FirstMet {
     /// In order, each once.
     pub(crate) dimensions: Arc<[Dimension]>,
     by_values: DashMap<Box<[u32]>, SeriesId, RandomState>,
+    /// How many values there are, or a little more than that.
+    count: AtomicUsize,
     /// For each series, by its number, the number of the one that stands for it and one; 0 where nobody has asked.
     pages: AppendList<Box<Page>>,
     pages_left: Arc<PagesLeft>,
@@ -257,6 +259,8 @@ pub(crate) struct FirstMet {
 /// The most lists of dimensions that are looked at in common, and the most values of each.
 const LISTS: usize = 64;
 const VALUES: usize = 1 << 14;
+/// Up to how many dimensions are put together without a list.
+const FEW: usize = 8;
 
 type Page = [AtomicU32; PAGE as usize];
 /// Series of a page.
@@ -275,8 +279,8 @@ impl Default for PagesLeft {
 
 impl FirstMet {
     fn new(dimensions: Arc<[Dimension]>, pages_left: &Arc<PagesLeft>) -> Self {
-        let (by_values, pages) = (DashMap::default(), AppendList::new());
-        Self { dimensions, by_values, pages, pages_left: Arc::clone(pages_left) }
+        let (by_values, count, pages) = (DashMap::default(), AtomicUsize::new(0), AppendList::new());
+        Self { dimensions, by_values, count, pages, pages_left: Arc::clone(pages_left) }
     }
 
     /// Who stands for a series; itself where the dimensions have too many values.
@@ -300,29 +304,41 @@ impl FirstMet {
     #[cold]
     fn find(&self, series: SeriesId, names: &Names) -> SeriesId {
         let Some(values) = names.values(series) else { return series };
-        let mut key: Vec<u32> = Vec::with_capacity(self.dimensions.len());
-        for dimension in &*self.dimensions {
-            if *dimension == Dimension::Tag {
-                key.push(u32::try_from(values.tags().len()).expect("few tags"));
-                key.extend(values.tags().iter().map(|tag| tag.number()));
-            } else {
-                key.push(values.value(dimension, names).map_or(0, Symbol::number));
+        let number = |dimension| values.value(dimension, names).map_or(0, Symbol::number);
+        let mut few = [0; FEW];
+        let first = match few.get_mut(..self.dimensions.len()) {
+            Some(few) if !self.dimensions.contains(&Dimension::Tag) => {
+                few.iter_mut().zip(&*self.dimensions).for_each(|(place, dimension)| *place = number(dimension));
+                self.of_values(few, series)
             }
-        }
-        let first = self.of_values(key, series);
+            _ => {
+                let mut key: Vec<u32> = Vec::with_capacity(self.dimensions.len());
+                for dimension in &*self.dimensions {
+                    if *dimension == Dimension::Tag {
+                        key.push(u32::try_from(values.tags().len()).expect("few tags"));
+                        key.extend(values.tags().iter().map(|tag| tag.number()));
+                    } else {
+                        key.push(number(dimension));
+                    }
+                }
+                self.of_values(&key, series)
+            }
+        };
         if let Some(known) = self.known(series).or_else(|| self.add_page(series)) {
             known.store(first.0.saturating_add(1), Ordering::Release);
         }
         first
     }
 
-    fn of_values(&self, values: Vec<u32>, series: SeriesId) -> SeriesId {
-        if let Some(known) = self.by_values.get(values.as_slice()) {
+    fn of_values(&self, values: &[u32], series: SeriesId) -> SeriesId {
+        if let Some(known) = self.by_values.get(values) {
             return *known;
         }
-        if self.by_values.len() >= VALUES {
+        // About as many: the map itself would look into all its parts to say.
+        if self.count.load(Ordering::Relaxed) >= VALUES {
             return series;
         }
+        self.count.fetch_add(1, Ordering::Relaxed);
         *self.by_values.entry(values.into()).or_insert(series)
     }
 

@@ -155,6 +155,12 @@ impl Default for Allowance {
 }
 
 impl Allowance {
+    /// How many rows there are so far.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        MAX_ROWS - self.rows.load(Relaxed)
+    }
+
     /// Takes so many; false where there are not as many left.
     fn take(left: &AtomicUsize, count: usize) -> bool {
         left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(count)).is_ok()
@@ -172,13 +178,14 @@ pub struct Collection {
     pub pin_from_rows: Option<u32>,
 }
 
-/// What collections came to, all of one moment: `P` says how far a partition was counted, `E` why one was not collected.
+/// What collections came to, all of one moment: `P` says how far a partition was counted, `T` is what was made of some rows of a plan, no
+/// two of which have a row in common, `E` why a collection came to nothing.
 #[derive(Debug)]
-pub struct Collected<P, E> {
+pub struct Collected<P, T, E> {
     /// How far each partition was counted.
     pub positions: Vec<P>,
-    /// For each collection the rows of each plan, of all partitions.
-    pub rows: Vec<Result<Vec<Rows>, E>>,
+    /// For each collection what was made of all rows of each plan, of all partitions.
+    pub made: Vec<Result<Vec<Vec<T>>, E>>,
     /// The number of the moment; 0 where it is not kept.
     pub moment: u64,
     /// Everything acknowledged before is counted.
@@ -305,17 +312,19 @@ pub enum NotCollected {
     Unreadable(#[from] Unreadable),
 }
 
-/// The figures of every group and bucket with anything in it: one [`Partial`] for each part of the plan.
+/// The figures of a group in a bucket: one [`Partial`] for each part of the plan.
+pub type Row = ((Group, u32), Vec<Partial>);
+
+/// The figures of every group and bucket with anything in it.
 pub type Rows = HashMap<(Group, u32), Vec<Partial>, RandomState>;
 
 /// How many distinct values there are in all.
-#[must_use]
-pub fn distinct(rows: &Rows) -> usize {
-    rows.values().flatten().map(|partial| partial.more().distinct.len()).sum()
+pub fn distinct<'a>(rows: impl IntoIterator<Item = &'a Vec<Partial>>) -> usize {
+    rows.into_iter().flatten().map(|partial| partial.more().distinct.len()).sum()
 }
 
 /// Adds the figures of others to some: of other partitions, or of other tenants.
-pub fn merge(rows: &mut Rows, others: impl IntoIterator<Item = ((Group, u32), Vec<Partial>)>) {
+pub fn merge(rows: &mut Rows, others: impl IntoIterator<Item = Row>) {
     for (key, partials) in others {
         match rows.entry(key) {
             Entry::Occupied(mut known) => {
@@ -337,41 +346,78 @@ pub fn collect(
     let mut groups = Groups::new(names, plan, gathered);
     let (mut rows, left) = (Found::default(), Allowance::default());
     collect_into((&mut rows, &left), &mut groups, view, tenant, plan, gathered)?;
-    Ok(rows.named(&groups))
+    Ok(rows.take(&mut groups).into_iter().collect())
 }
 
-/// Collects what a plan asks for from some partitions, for several tenants together: what was gathered for each stands beside it. `left` is shared
-/// with those who collect the plan for other parts of its time.
+/// Collects what a plan asks for from some partitions, for several tenants together: what was gathered for each stands beside it.
 pub fn collect_all<'a>(
     views: &[View],
     names: &Names,
     tenants: impl Iterator<Item = (Symbol, &'a Gathered)>,
-    plan: &'a Plan,
+    plan: &Plan,
     left: &Allowance,
-) -> Result<Rows, NotCollected> {
-    // Whom a fact is credited to is a tenant's own.
-    let is_shared = !Gathered::is_needed(plan);
-    let none = Gathered::default();
-    let mut groups = Groups::new(names, plan, &none);
-    let mut found = Found::default();
-    let mut rows = Rows::default();
-    for (tenant, gathered) in tenants {
-        for view in views {
-            if is_shared {
-                collect_into((&mut found, left), &mut groups, view, tenant, plan, gathered)?;
-                continue;
-            }
-            let before = (rows.len(), distinct(&rows));
-            merge(&mut rows, collect(view, names, tenant, plan, gathered)?);
-            let are_left = Allowance::take(&left.rows, rows.len() - before.0)
-                && Allowance::take(&left.distinct, distinct(&rows) - before.1);
-            if !are_left {
-                view.effort().call_off();
-                return Err(TooManyRows.into());
+) -> Result<Vec<Row>, NotCollected> {
+    let mut collecting = Collecting::new(names, plan);
+    collecting.add(views, tenants, plan, left)?;
+    Ok(collecting.take())
+}
+
+/// Collects some parts of a plan's time, one after the other.
+#[derive(Debug)]
+pub struct Collecting<'a> {
+    names: &'a Names,
+    /// Whom a fact is credited to is a tenant's own: whether no tenant needs that.
+    is_shared: bool,
+    groups: Groups<'a>,
+    found: Found,
+    rows: Rows,
+}
+
+impl<'a> Collecting<'a> {
+    /// Of a plan, of which nothing has been collected.
+    #[must_use]
+    pub fn new(names: &'a Names, plan: &'a Plan) -> Self {
+        static NOTHING: LazyLock<Gathered> = LazyLock::new(Gathered::default);
+        let (is_shared, groups) = (!Gathered::is_needed(plan), Groups::new(names, plan, &NOTHING));
+        Self { names, is_shared, groups, found: Found::default(), rows: Rows::default() }
+    }
+
+    /// Adds what one of the [parts](Plan::in_parts) of the plan, or all of it, asks for. `left` is shared with those who collect others.
+    pub fn add<'g>(
+        &mut self,
+        views: &[View],
+        tenants: impl Iterator<Item = (Symbol, &'g Gathered)>,
+        part: &'a Plan,
+        left: &Allowance,
+    ) -> Result<(), NotCollected> {
+        for (tenant, gathered) in tenants {
+            for view in views {
+                if self.is_shared {
+                    collect_into((&mut self.found, left), &mut self.groups, view, tenant, part, gathered)?;
+                    continue;
+                }
+                let before = (self.rows.len(), distinct(self.rows.values()));
+                merge(&mut self.rows, collect(view, self.names, tenant, part, gathered)?);
+                let are_left = Allowance::take(&left.rows, self.rows.len() - before.0)
+                    && Allowance::take(&left.distinct, distinct(self.rows.values()) - before.1);
+                if !are_left {
+                    view.effort().call_off();
+                    return Err(TooManyRows.into());
+                }
             }
         }
+        Ok(())
     }
-    Ok(if is_shared { found.named(&groups) } else { rows })
+
+    /// What came together since the last time: no two rows of the same group and bucket, where nothing was gathered by the alphabet of their
+    /// groups' names, what is not set first, then by bucket.
+    pub fn take(&mut self) -> Vec<Row> {
+        if self.is_shared {
+            self.found.take(&mut self.groups)
+        } else {
+            std::mem::take(&mut self.rows).into_iter().collect()
+        }
+    }
 }
 
 fn collect_into<'a>(
@@ -874,16 +920,28 @@ struct Found {
 }
 
 impl Found {
-    fn named(self, groups: &Groups) -> Rows {
-        let mut names: Vec<Option<Group>> = vec![None; groups.count()];
-        let mut name = |group: u32| match names.get_mut(group as usize) {
-            Some(name) => Arc::clone(name.get_or_insert_with(|| groups.named(group))),
-            None => groups.named(group),
+    /// All rows, by the alphabet of their groups' names, then by bucket.
+    fn take(&mut self, groups: &mut Groups) -> Vec<Row> {
+        let Self { rows, mut partials, .. } = std::mem::take(self);
+        let parts = partials.len().checked_div(rows.len()).unwrap_or(0);
+        let mut ranks: Vec<Option<usize>> = vec![None; groups.count()];
+        for (group, _) in &rows {
+            ranks[*group as usize] = Some(0);
+        }
+        let present = ranks.iter().enumerate().filter_map(|(group, rank)| rank.map(|_| (groups.named(group), group)));
+        let mut names: Vec<(Group, usize)> = present.collect();
+        names.sort_unstable();
+        for (rank, (_, group)) in names.iter().enumerate() {
+            ranks[*group] = Some(rank);
+        }
+        let key = |(place, (group, bucket)): (usize, (u32, u32))| Some((ranks[group as usize]?, bucket, place));
+        let mut order: Vec<(usize, u32, usize)> = rows.into_iter().enumerate().filter_map(key).collect();
+        order.sort_unstable();
+        let row = |(rank, bucket, place): (usize, u32, usize)| {
+            let partials = &mut partials[place * parts..(place + 1) * parts];
+            ((Arc::clone(&names[rank].0), bucket), partials.iter_mut().map(std::mem::take).collect())
         };
-        let parts = self.partials.len().checked_div(self.rows.len()).unwrap_or(0);
-        let mut partials = self.partials.into_iter();
-        let rows = self.rows.into_iter();
-        rows.map(|(group, bucket)| ((name(group), bucket), partials.by_ref().take(parts).collect())).collect()
+        order.into_iter().map(row).collect()
     }
 }
 
@@ -1061,7 +1119,11 @@ mod tests {
         assert_eq!((held.from_inclusive, held.to_exclusive), (0, i64::from(DAYS) * DAY_MS));
         let collect_in = |plan: &Plan, gathered: &Gathered| {
             let tenants = std::iter::once((tenant, gathered));
-            collect_all(&[reader.view()], &names, tenants, plan, &Allowance::default()).expect("few rows")
+            let rows = collect_all(&[reader.view()], &names, tenants, plan, &Allowance::default()).expect("few rows");
+            let count = rows.len();
+            let rows: Rows = rows.into_iter().collect();
+            assert_eq!(rows.len(), count, "each once");
+            rows
         };
         let only = Only { groups: HashSet::from([Group::from([Some("team 1".into())])]), others: true };
         let mut totals = Vec::new();
@@ -1110,8 +1172,8 @@ mod tests {
         const DAY: u32 = 24 * 60;
         let of = |days: i64| move || Some(Range { from_inclusive: 0, to_exclusive: days * i64::from(DAY) * 60_000 });
         let plan = openings(10 * DAY, 90, Vec::new());
-        assert!(plan.in_parts(2, of(10)).is_some() && plan.in_parts(2, of(4)).is_some());
-        assert!(plan.in_parts(2, of(3)).is_none(), "each day would be read for both");
+        assert!(plan.in_parts(2, of(10)).is_some() && plan.in_parts(2, of(2)).is_some());
+        assert!(plan.in_parts(2, of(1)).is_none(), "each day would be read for both");
         assert!(plan.in_parts(2, || None).is_none(), "there is nothing");
         assert!(openings(10 * DAY, DAY as usize, Vec::new()).in_parts(2, of(10)).is_none(), "ten intervals are few");
         let with = |reduction| {
@@ -1177,7 +1239,8 @@ mod tests {
                     .iter()
                     .map(|part| {
                         let (view, tenants) = (std::slice::from_ref(&view), std::iter::once((tenant, &none)));
-                        Ok(distinct(&collect_all(view, &names, tenants, part, &left)?))
+                        let rows = collect_all(view, &names, tenants, part, &left)?;
+                        Ok(distinct(rows.iter().map(|(_, partials)| partials)))
                     })
                     .collect();
                 assert!(collected[0].is_ok());

@@ -77,7 +77,7 @@ pub struct Cell<'a> {
     pub min: i64,
     /// The greatest.
     pub max: i64,
-    /// The filled buckets of their distribution, ascending.
+    /// The filled buckets of their distribution.
     pub buckets: &'a [Bucket],
 }
 
@@ -147,8 +147,8 @@ impl Value {
         self.place &= (1 << Self::SLOT) - 1;
     }
 
-    fn bucket(self) -> u32 {
-        u32::try_from(self.place & ((1 << Self::SERIES) - 1)).expect("24 bits")
+    fn bucket(self) -> u16 {
+        u16::try_from(self.place & ((1 << Self::SERIES) - 1)).expect("it was made of one")
     }
 }
 
@@ -229,7 +229,7 @@ impl Sums {
         let (mut cells, mut buckets) = (Vec::with_capacity(count), Vec::new());
         for cell in values.chunk_by(is_same_cell) {
             for same in cell.chunk_by(|a, b| a.place == b.place) {
-                buckets.push(Bucket { number: same[0].bucket(), count: u32::try_from(same.len()).ok()? });
+                buckets.extend(Bucket::many(same[0].bucket(), same.len() as u64));
             }
             let (slot, series) = cell[0].cell();
             let values = cell.iter().map(|value| value.value);
@@ -255,8 +255,8 @@ impl Sums {
             of_one.extend(same.iter().flat_map(|cell| cell.buckets).copied());
             of_one.sort_unstable_by_key(|bucket| bucket.number);
             for same in of_one.chunk_by(|a, b| a.number == b.number) {
-                let count = same.iter().try_fold(0u32, |count, bucket| count.checked_add(bucket.count))?;
-                buckets.push(Bucket { number: same[0].number, count });
+                let count = same.iter().map(|bucket| u64::from(bucket.count)).sum();
+                buckets.extend(Bucket::many(same[0].number, count));
             }
             of_one.clear();
             kept.push(Kept {

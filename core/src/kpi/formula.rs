@@ -436,11 +436,18 @@ fn fraction(above: i128, below: i128) -> Figure {
 fn distributed(partial: &Partial, options: &Options) -> Figure {
     let distribution = &partial.distribution;
     let Some((min, max)) = distribution.min().zip(distribution.max()) else { return Figure::default() };
+    let percentiles = match options.percentiles.as_slice() {
+        [] => Vec::new(),
+        wanted => {
+            let mut ranked = distribution.ranked();
+            wanted.iter().filter_map(|percentile| ranked.percentile(*percentile)).collect()
+        }
+    };
     Figure {
         count: distribution.count(),
         value: distribution.mean(),
         extent: Some((distribution.sum(), min, max)),
-        percentiles: options.percentiles.iter().filter_map(|wanted| distribution.percentile(*wanted)).collect(),
+        percentiles,
         at_most: partial.more().at_most.clone(),
         distribution: options.histogram.then(|| Box::new(distribution.clone())),
         ..Figure::default()

@@ -17,6 +17,7 @@ type Key = [Option<Symbol>];
 /// Which groups each series belongs to: none when a filter leaves it out, several when grouped by tag.
 ///
 /// A question sees far more facts than series, and far more series than groups: what a fact costs is two looks into a list.
+#[derive(Debug)]
 pub(super) struct Groups<'a> {
     pub(super) names: &'a Names,
     gathered: &'a Gathered,
@@ -26,6 +27,7 @@ pub(super) struct Groups<'a> {
     tables: Vec<(&'a Filter, bool, Table)>,
     numbers: HashMap<Box<Key>, u32, RandomState>,
     keys: Vec<Box<Key>>,
+    named: Vec<Option<Group>>,
     /// Whether groups that have no number yet are others; then whether those count.
     others: Option<bool>,
     /// Groups that a series may belong to at once: the first set is that of none.
@@ -97,6 +99,7 @@ impl<'a> Groups<'a> {
             tables: Vec::new(),
             numbers: HashMap::default(),
             keys: Vec::new(),
+            named: Vec::new(),
             others: None,
             sets: vec![Box::default()],
             set_numbers: HashMap::default(),
@@ -269,9 +272,12 @@ impl<'a> Groups<'a> {
         number
     }
 
-    pub(super) fn named(&self, group: u32) -> Group {
-        let key = self.keys.get(group as usize).map(Box::as_ref).unwrap_or_default();
-        key.iter().map(|value| value.map(|symbol| self.names.shared_text(symbol))).collect()
+    /// The values of a group: each time the same ones in memory.
+    pub(super) fn named(&mut self, group: usize) -> Group {
+        self.named.resize(self.keys.len(), None);
+        let (key, names) = (&self.keys[group], self.names);
+        let new = || key.iter().map(|value| value.map(|symbol| names.shared_text(symbol))).collect();
+        Arc::clone(self.named[group].get_or_insert_with(new))
     }
 
     /// How many groups have a number.

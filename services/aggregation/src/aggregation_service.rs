@@ -11,8 +11,8 @@ use deskpulse_core::grid::{Effort, View};
 use deskpulse_core::interval::Cut;
 use deskpulse_core::series::{Names, Symbol};
 use deskpulse_core::snapshot::{
-    Collected, Collection, Gathered, Group, List, Listed, Listing, MAX_READ, MAX_ROWS, More, NotCollected, Only, Part,
-    Partial, Place, Plan, Reduction, Rows, list, merge,
+    Collected, Collection, Gathered, List, Listed, Listing, MAX_READ, MAX_ROWS, More, NotCollected, Only, Part,
+    Partial, Place, Plan, Reduction, Row, Rows, list, merge,
 };
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
@@ -25,6 +25,7 @@ use deskpulse_proto::v1::{
     ConfigureResponse, DescribeLogResponse, GroupValue, ListPlace, ListSubjectsRequest, ListSubjectsResponse,
     PartialRow, PartitionPosition, ReadConfigRequest, ReadConfigResponse, SubjectFigure, WatchRequest, WatchResponse,
 };
+use futures_util::future::try_join_all;
 use prost::encoding::encode_varint;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, yield_now};
@@ -35,7 +36,7 @@ use tonic::{Request, Response, Status};
 
 use crate::follow::{Aggregation, FollowedLog, now};
 use crate::pinned::{Moment, Pinned};
-use crate::work::Work;
+use crate::work::{Share, Work};
 
 /// How long to wait for the log to say how far it reaches.
 const HEAD_PATIENCE: Duration = Duration::from_secs(1);
@@ -141,27 +142,32 @@ impl AggregationApi {
         Ok(())
     }
 
-    /// Collects from all partitions, all of one moment: that with a number, or the present.
-    pub async fn collect(
+    /// Collects from all partitions, all of one moment: that with a number, or the present. `then` makes something of some rows of a plan of a
+    /// collection, by their numbers, where nobody waits for the thread if they are many.
+    pub async fn collect<T: Send + 'static>(
         &self,
         collections: Vec<Collection>,
         moment: u64,
-    ) -> Result<Collected<PartitionPosition, Status>, Status> {
+        then: Arc<dyn Fn(usize, usize, Vec<Row>) -> T + Send + Sync>,
+    ) -> Result<Collected<PartitionPosition, T, Status>, Status> {
         let (number, moment) = self.moment(moment).await?;
-        let mut rows = Vec::with_capacity(collections.len());
+        let mut made = Vec::with_capacity(collections.len());
         let (mut is_to_be_pinned, mut left) = (false, TOGETHER);
         let deadline = Instant::now() + COLLECT_PATIENCE;
-        for Collection { tenant, plans, pin_from_rows } in collections {
-            let collected = match timeout_at(deadline, self.collect_all(&moment, &tenant, plans)).await {
+        for (collection, Collection { tenant, plans, pin_from_rows }) in collections.into_iter().enumerate() {
+            let then = Arc::clone(&then);
+            let then = Arc::new(move |plan, rows: Vec<Row>| then(collection, plan, rows));
+            let collected = match timeout_at(deadline, self.collect_all(&moment, &tenant, plans, then)).await {
                 _ if left == 0 => Err(too_many_together()),
                 Ok(collected) => collected,
                 Err(_) => Err(not_in_time()),
             };
-            let count: usize = collected.iter().flatten().map(Rows::len).sum();
+            let count: usize = collected.iter().flatten().map(|made| made.rows).sum();
             left = left.saturating_sub(count);
-            let most = collected.iter().flatten().map(Rows::len).max().unwrap_or(0);
+            let most = collected.iter().flatten().map(|made| made.rows).max().unwrap_or(0);
             is_to_be_pinned |= collected.is_ok() && pin_from_rows.is_some_and(|least| most >= least as usize);
-            rows.push(collected.map_err(Status::from));
+            let of_plans = |plans: Vec<Made<T>>| plans.into_iter().map(|made| made.parts).collect();
+            made.push(collected.map(of_plans).map_err(Status::from));
             // Others share this thread.
             yield_now().await;
         }
@@ -170,11 +176,17 @@ impl AggregationApi {
             pinned if is_to_be_pinned => pinned,
             pinned => self.pinned.let_go(pinned),
         };
-        Ok(Collected { positions: moment.positions.clone(), rows, moment: number, asked_at: moment.asked_at })
+        Ok(Collected { positions: moment.positions.clone(), made, moment: number, asked_at: moment.asked_at })
     }
 
-    /// What every plan comes to at one moment: where it is little at once, else shared between as many threads as partitions.
-    async fn collect_all(&self, moment: &Moment, tenant: &str, plans: Vec<Plan>) -> Result<Vec<Rows>, Fault> {
+    /// What is made of every plan at one moment: where it is little at once, else shared between as many threads as partitions.
+    async fn collect_all<T: Send + 'static>(
+        &self,
+        moment: &Moment,
+        tenant: &str,
+        plans: Vec<Plan>,
+        then: Arc<impl Fn(usize, Vec<Row>) -> T + Send + Sync + 'static>,
+    ) -> Result<Vec<Made<T>>, Fault> {
         let tenants: Vec<Symbol> = if tenant == ALL_TENANTS {
             let all: BTreeSet<Symbol> = moment.views.iter().flat_map(View::tenants).collect();
             all.into_iter().collect()
@@ -182,8 +194,8 @@ impl AggregationApi {
             self.aggregation.names.find_symbol(tenant).into_iter().collect()
         };
         let (names, plans): (_, Arc<[Plan]>) = (&self.aggregation.names, plans.into());
-        if let Some(rows) = little(&moment.views, names, &tenants, &plans) {
-            return rows.map_err(|error| not_collected(&error));
+        if let Some(shares) = little(&moment.views, names, &tenants, &plans, &*then) {
+            return Made::of_all(vec![shares.map_err(|error| not_collected(&error))?], then, 1).await;
         }
         let effort = Arc::new(Effort::of(MAX_READ));
         let _called_off = CalledOff(Arc::clone(&effort));
@@ -198,16 +210,16 @@ impl AggregationApi {
         let work = if is_long { on_a_thread(begin).await? } else { begin() };
         let work = Arc::new(work.map_err(|error| not_collected(&error))?);
         let share = |thread| {
-            let work = Arc::clone(&work);
-            tokio::task::spawn_blocking(move || work.share(thread))
+            let (work, then) = (Arc::clone(&work), Arc::clone(&then));
+            tokio::task::spawn_blocking(move || work.share(thread, &*then))
         };
         let tasks: Vec<_> = (0..threads).map(share).collect();
         self.sweep_if_due(&moment.views);
-        let mut collected: Vec<Vec<Rows>> = Vec::with_capacity(tasks.len());
+        let mut shares: Vec<Vec<Share<T>>> = Vec::with_capacity(tasks.len());
         let mut failed = None;
         for task in tasks {
             match task.await.map_err(|error| not_finished(&error))? {
-                Ok(rows) => collected.push(rows),
+                Ok(share) => shares.push(share),
                 // One that fails calls off the others.
                 Err(error) => {
                     effort.call_off();
@@ -217,19 +229,10 @@ impl AggregationApi {
                 }
             }
         }
-        if let Some(error) = failed {
-            return Err(not_collected(&error));
+        match failed {
+            Some(error) => Err(not_collected(&error)),
+            None => Made::of_all(shares, then, threads).await,
         }
-        let rows: usize = collected.iter().flatten().map(Rows::len).sum();
-        let merge = move || {
-            let mut collected = collected.into_iter();
-            let mut all = collected.next().unwrap_or_default();
-            for plans in collected {
-                all.iter_mut().zip(plans).for_each(|(known, rows)| merge(known, rows));
-            }
-            all
-        };
-        if rows > MANY_ROWS { on_a_thread(merge).await } else { Ok(merge()) }
     }
 
     /// Makes room for what questions leave for others, where much of that found none: what nobody has read since the last time goes.
@@ -306,21 +309,88 @@ const MANY_TENANTS: usize = 100;
 const LITTLE: u64 = 64 << 10;
 
 /// What every plan comes to, where that can be said without reading much or from a disk.
-fn little(
+fn little<T>(
     views: &[View],
     names: &Arc<Names>,
     tenants: &[Symbol],
     plans: &Arc<[Plan]>,
-) -> Option<Result<Vec<Rows>, NotCollected>> {
+    then: impl Fn(usize, Vec<Row>) -> T,
+) -> Option<Result<Vec<Share<T>>, NotCollected>> {
     // Levels cost something for each interval, too.
     if tenants.len() > 1 || plans.iter().any(|plan| plan.cut.buckets().len() > MANY_ROWS) {
         return None;
     }
     let effort = Arc::new(Effort::in_memory(LITTLE));
     let views: Vec<View> = views.iter().map(|view| view.within(&effort)).collect();
-    let collected =
-        Work::begin(views, Arc::clone(names), tenants.to_vec(), Arc::clone(plans), 1).and_then(|work| work.share(0));
+    let work = Work::begin(views, Arc::clone(names), tenants.to_vec(), Arc::clone(plans), 1);
+    let collected = work.and_then(|work| work.share(0, then));
     (!effort.is_spent()).then_some(collected)
+}
+
+/// What was made of all rows of a plan, and how many these are.
+struct Made<T> {
+    parts: Vec<T>,
+    rows: usize,
+}
+
+impl<T: Send + 'static> Made<T> {
+    /// Puts together what shares of some plans came to. As many threads as collected rows make something of those that are left, of which those that
+    /// may be in common are merged first.
+    async fn of_all(
+        shares: Vec<Vec<Share<T>>>,
+        then: Arc<impl Fn(usize, Vec<Row>) -> T + Send + Sync + 'static>,
+        threads: usize,
+    ) -> Result<Vec<Self>, Fault> {
+        let mut of_plans: Vec<Share<T>> = Vec::new();
+        for (plan, share) in shares.into_iter().flat_map(|shares| shares.into_iter().enumerate()) {
+            of_plans.resize_with(of_plans.len().max(plan + 1), Share::default);
+            let all = &mut of_plans[plan];
+            all.made.extend(share.made);
+            all.count += share.count;
+            all.apart.extend(share.apart);
+            all.common.extend(share.common);
+        }
+        let mut all = Vec::with_capacity(of_plans.len());
+        for (plan, Share { made: mut parts, count, mut apart, common }) in of_plans.into_iter().enumerate() {
+            let are_many = |lists: &[Vec<Row>]| lists.iter().map(Vec::len).sum::<usize>() > MANY_ROWS;
+            if !common.is_empty() {
+                let mut merged = if are_many(&common) { on_a_thread(|| merged(common)).await? } else { merged(common) };
+                let each = merged.len().div_ceil(threads).max(MANY_ROWS);
+                while merged.len() > each {
+                    apart.push(merged.split_off(merged.len() - each));
+                }
+                apart.push(merged);
+            }
+            let rows = count + apart.iter().map(Vec::len).sum::<usize>();
+            if are_many(&apart) {
+                let mut shares: Vec<Vec<Vec<Row>>> = (0..threads).map(|_| Vec::new()).collect();
+                for (number, list) in apart.into_iter().enumerate() {
+                    shares[number % threads].push(list);
+                }
+                let made = shares.into_iter().map(|share| {
+                    let then = Arc::clone(&then);
+                    on_a_thread(move || share.into_iter().map(|rows| then(plan, rows)).collect::<Vec<T>>())
+                });
+                parts.extend(try_join_all(made).await?.into_iter().flatten());
+            } else {
+                parts.extend(apart.into_iter().map(|rows| then(plan, rows)));
+            }
+            all.push(Self { parts, rows });
+        }
+        Ok(all)
+    }
+}
+
+/// Rows of several lists in one, each once.
+fn merged(lists: Vec<Vec<Row>>) -> Vec<Row> {
+    let mut lists = lists.into_iter();
+    let first = lists.next().unwrap_or_default();
+    if lists.as_slice().iter().all(Vec::is_empty) {
+        return first;
+    }
+    let mut rows: Rows = first.into_iter().collect();
+    lists.for_each(|list| merge(&mut rows, list));
+    rows.into_iter().collect()
 }
 
 /// Works something out where it holds nobody up.
@@ -394,11 +464,12 @@ impl AggregationService for AggregationApi {
         let CollectRequest { moment, collections } = request.into_inner();
         check_number("collections", collections.len(), COLLECTIONS)?;
         let collections = collections.into_iter().map(collection).collect::<Result<_, _>>()?;
-        let Collected { positions, rows, moment, asked_at } =
-            AggregationApi::collect(self, collections, moment).await?;
+        let encoded = |_, _, rows: Vec<Row>| rows.into_iter().map(partial_row).collect::<Vec<PartialRow>>();
+        let Collected { positions, made, moment, asked_at } =
+            AggregationApi::collect(self, collections, moment, Arc::new(encoded)).await?;
         Ok(Response::new(CollectResponse {
             positions,
-            collected: rows.into_iter().map(collected).collect(),
+            collected: made.into_iter().map(collected).collect(),
             moment,
             asked_at_ms: asked_at.millis(),
         }))
@@ -513,14 +584,17 @@ fn collection(collection: v1::Collection) -> Result<Collection, Fault> {
     Ok(Collection { tenant, plans, pin_from_rows })
 }
 
-fn collected(rows: Result<Vec<Rows>, Status>) -> v1::Collected {
-    let row = |((group, bucket), partials): ((Group, u32), Vec<Partial>)| PartialRow {
+fn partial_row(((group, bucket), partials): Row) -> PartialRow {
+    PartialRow {
         group: group.iter().map(|value| GroupValue { value: value.as_deref().map(str::to_owned) }).collect(),
         bucket,
         partials: partials.iter().map(encode).collect(),
-    };
-    let plan = |rows: Rows| CollectedPlan { rows: rows.into_iter().map(row).collect() };
-    match rows {
+    }
+}
+
+fn collected(plans: Result<Vec<Vec<Vec<PartialRow>>>, Status>) -> v1::Collected {
+    let plan = |rows: Vec<Vec<PartialRow>>| CollectedPlan { rows: rows.into_iter().flatten().collect() };
+    match plans {
         Ok(plans) => v1::Collected { plans: plans.into_iter().map(plan).collect(), error: None },
         Err(status) => v1::Collected { plans: Vec::new(), error: Some(fault::in_band(&status)) },
     }

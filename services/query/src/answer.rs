@@ -2,17 +2,13 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
-use std::panic::resume_unwind;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, LazyLock};
-use std::thread;
+use std::sync::Arc;
 
 use deskpulse_core::fact::Clock;
 use deskpulse_core::histogram::{Distribution, RELATIVE_ERROR};
 use deskpulse_core::interval::Bucket;
 use deskpulse_core::kpi::{Extent, Figure, Unit};
-use deskpulse_core::snapshot::{Group, MAX_DISTINCT, MAX_ROWS, Only, Partial, Rows, distinct};
+use deskpulse_core::snapshot::{self, Group, MAX_DISTINCT, MAX_ROWS, Only, Partial, distinct};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::raw::QueryMetricsResponse;
@@ -22,65 +18,50 @@ use deskpulse_proto::v1::{
 };
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 use prost::Message as _;
-use prost::bytes::{Bytes, BytesMut};
+use prost::bytes::Bytes;
 
 use crate::query_service::basis_on_the_wire;
 use crate::question::{After, Asked, GroupBy, OrderKey, Question, Sheet, Sheets, What};
 
-/// How many rows are worth a thread.
-const ROWS_A_THREAD: usize = 500;
-/// About how many bytes a row takes, and for how many there is room at once.
+/// About how many bytes a row takes.
 const ROW_BYTES: usize = 160;
-const ROWS_AT_ONCE: usize = 400;
 
 /// A row before it is put on the wire.
+#[derive(Debug)]
 struct Row {
-    key: Vec<Key>,
+    group: Group,
     is_others: bool,
     bucket: u32,
+    /// None where the row was put on the wire and is not sorted by them.
     figures: Vec<Figure>,
-    /// The bucket of the earlier period and its figures.
-    earlier: Option<(u32, Vec<Figure>)>,
+    earlier: Option<Box<Earlier>>,
+    on_the_wire: Option<Bytes>,
 }
 
-/// A group's value, in the order rows are sorted: what is not set comes first, times by number, the rest by alphabet.
-#[derive(PartialEq, Eq)]
-enum Key {
-    /// `None` in totals.
-    Time(Option<u8>),
-    Text(Option<Arc<str>>),
+/// A bucket of the earlier period, and the figures in it.
+type Earlier = (u32, Vec<Figure>);
+
+/// Some rows of a sheet, worked out by who collected them, in the order of the question.
+#[derive(Debug)]
+pub struct Piece {
+    rows: Vec<Row>,
+    /// How many there are, worked out or too many for that.
+    count: usize,
+    /// How many distinct values these are made of.
+    distinct: usize,
 }
 
-impl Ord for Key {
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            // Mostly the same, and then it is one text.
-            (Self::Text(Some(ours)), Self::Text(Some(theirs))) if Arc::ptr_eq(ours, theirs) => Ordering::Equal,
-            (Self::Text(ours), Self::Text(theirs)) => ours.cmp(theirs),
-            (Self::Time(ours), Self::Time(theirs)) => ours.cmp(theirs),
-            (Self::Time(_), Self::Text(_)) => Ordering::Less,
-            (Self::Text(_), Self::Time(_)) => Ordering::Greater,
-        }
+impl Piece {
+    /// How many rows.
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
 }
 
-impl PartialOrd for Key {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// What a row is made of: what there is in a bucket, and in the one of the earlier period that it is compared with.
-struct Together {
-    key: (Group, u32),
-    ours: Vec<Partial>,
-    theirs: Option<(u32, Vec<Partial>)>,
-}
-
-/// What was collected for a sheet.
+/// All that was worked out of a sheet.
 struct Filled<'a> {
     sheet: &'a Sheet,
-    rows: Rows,
+    pieces: Vec<Piece>,
 }
 
 /// The moment of the data that answers are of.
@@ -93,10 +74,41 @@ pub(crate) struct Moment {
     pub(crate) asked_at: Timestamp,
 }
 
-/// Evaluates the formulas over the rows of each of a question's plans.
-pub(crate) fn answer(question: &Question, rows: Vec<Rows>, moment: &Moment) -> Result<QueryMetricsResponse, Fault> {
-    let mut plans = rows.into_iter();
-    let mut of = |sheet| Filled { sheet, rows: plans.next().unwrap_or_default() };
+/// Evaluates the formulas over some rows of one of a question's sheets, which nobody else has, and puts them on the wire where they are to be
+/// answered as they are.
+pub(crate) fn work_out(question: &Question, sheet: &Sheet, as_they_are: bool, collected: Vec<snapshot::Row>) -> Piece {
+    let (count, distinct) = (collected.len(), distinct(collected.iter().map(|(_, partials)| partials)));
+    let mut rows = Vec::new();
+    if count <= MAX_ROWS && distinct <= MAX_DISTINCT {
+        let evaluate = Evaluate::of(question, sheet);
+        let mut wire = as_they_are.then(|| Wire::new(question, sheet, None, count));
+        rows.reserve(count);
+        for ((group, bucket), partials) in collected {
+            let mut row = evaluate.row(group, bucket, &partials);
+            if let Some(wire) = &mut wire {
+                wire.put(&row);
+                if !question.order.has_figures() {
+                    row.figures = Vec::new();
+                }
+            }
+            rows.push(row);
+        }
+        if let Some(wire) = wire {
+            wire.give(rows.iter_mut());
+        }
+        rows.sort_by(|a, b| by_order(question, sheet, a, b));
+    }
+    Piece { rows, count, distinct }
+}
+
+/// Makes an answer of what was worked out of each of a question's sheets.
+pub(crate) fn answer(
+    question: &Question,
+    pieces: Vec<Vec<Piece>>,
+    moment: &Moment,
+) -> Result<QueryMetricsResponse, Fault> {
+    let mut pieces = pieces.into_iter();
+    let mut of = |sheet| Filled { sheet, pieces: pieces.next().unwrap_or_default() };
     let [ours, theirs] = [Some(&question.sheets), question.earlier.as_ref()].map(|sheets| {
         sheets.map(|sheets| {
             let Sheets { rows, group_totals, total } = sheets;
@@ -108,41 +120,41 @@ pub(crate) fn answer(question: &Question, rows: Vec<Rows>, moment: &Moment) -> R
         Some((rows, group_totals, total)) => (Some(rows), group_totals, total),
         None => (None, None, None),
     };
-    let mut rows = figures(question, rows, earlier_rows, question.fill_gaps)?;
+    let mut rows = together(question, rows, earlier_rows, question.fill_gaps)?;
     let total_rows = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     rows.truncate(question.limit.unwrap_or(MAX_ROWS));
 
     let from = question.page.from();
     let upto = from.saturating_add(question.page.size.unwrap_or(MAX_ROWS)).min(rows.len());
     let is_last = upto == rows.len();
-    let rows: Vec<Row> = rows.into_iter().take(upto).skip(from).collect();
     let is_first = from == 0;
     let totals = |sheet: Option<Filled>, earlier| {
-        sheet.filter(|_| is_first).map_or_else(|| Ok(Vec::new()), |sheet| figures(question, sheet, earlier, false))
+        sheet.filter(|_| is_first).map_or_else(|| Ok(Vec::new()), |sheet| together(question, sheet, earlier, false))
     };
     let mut group_totals = totals(group_totals, earlier_group_totals)?;
-    group_totals.sort_by(by_group);
     let total = totals(total, earlier_total)?;
 
     let sheets = &question.sheets;
     let earlier = question.earlier.as_ref();
+    if let Some(sheet) = &sheets.group_totals {
+        group_totals.sort_by(|a, b| by_group(question, sheet, a, b));
+    }
     let after = After { moment: moment.number, now: question.now, rows: upto, time_zone: question.time_zone.clone() };
     let may_be_behind = moment.positions.iter().any(|position| position.may_be_behind);
+    let page = rows.get_mut(from..upto).unwrap_or_default();
+    let left = page.iter().filter(|row| row.on_the_wire.is_none());
+    let mut wire = Wire::new(question, &sheets.rows, earlier.map(|earlier| &earlier.rows), left.clone().count());
+    left.for_each(|row| wire.put(row));
+    wire.give(page.iter_mut().filter(|row| row.on_the_wire.is_none()));
+    let messages = |rows: &[Row], sheet: fn(&Sheets) -> Option<&Sheet>| {
+        let Some(ours) = sheet(sheets) else { return Vec::new() };
+        let mut wire = Wire::new(question, ours, earlier.and_then(sheet), 0);
+        rows.iter().map(|row| wire.message(row).clone()).collect()
+    };
     Ok(QueryMetricsResponse {
-        rows: {
-            let (ours, theirs) = (buckets(Some(&sheets.rows)), buckets(earlier.map(|earlier| &earlier.rows)));
-            on_threads(rows, |rows| encoded(rows.into_iter().map(|row| encode(question, row, ours, theirs))))
-        },
-        group_totals: {
-            let earlier = earlier.and_then(|earlier| earlier.group_totals.as_ref());
-            let (ours, theirs) = (buckets(sheets.group_totals.as_ref()), buckets(earlier));
-            group_totals.into_iter().map(|row| encode(question, row, ours, theirs)).collect()
-        },
-        total: {
-            let earlier = earlier.and_then(|earlier| earlier.total.as_ref());
-            let (ours, theirs) = (buckets(sheets.total.as_ref()), buckets(earlier));
-            total.into_iter().map(|row| encode(question, row, ours, theirs)).next_back()
-        },
+        rows: page.iter_mut().filter_map(|row| row.on_the_wire.take()).collect(),
+        group_totals: messages(&group_totals, |sheets| sheets.group_totals.as_ref()),
+        total: messages(&total, |sheets| sheets.total.as_ref()).pop(),
         freshness: Some(Freshness {
             positions: moment.positions.clone(),
             answer_time: Some(timestamp(question.now.millis())),
@@ -155,116 +167,77 @@ pub(crate) fn answer(question: &Question, rows: Vec<Rows>, moment: &Moment) -> R
 }
 
 /// The groups that come first, of what was collected for the ranking.
-pub(crate) fn top(question: &Question, ranking: &Sheet, rows: Rows) -> Result<Only, Fault> {
-    let rows = figures(question, Filled { sheet: ranking, rows }, None, false)?;
-    let value = |key: Key| match key {
-        Key::Text(value) => Some(value),
-        Key::Time(_) => None,
-    };
-    let group = |row: Row| row.key.into_iter().filter_map(value).collect();
-    Ok(Only { groups: rows.into_iter().take(question.top).map(group).collect(), others: question.others })
-}
-
-fn buckets(sheet: Option<&Sheet>) -> &[Bucket] {
-    sheet.map_or(&[], |sheet| &sheet.buckets)
+pub(crate) fn top(question: &Question, ranking: &Sheet, pieces: Vec<Piece>) -> Result<Only, Fault> {
+    let rows = together(question, Filled { sheet: ranking, pieces }, None, false)?;
+    let groups = rows.into_iter().take(question.top).map(|row| row.group).collect();
+    Ok(Only { groups, others: question.others })
 }
 
 /// The rows of a sheet, in the order of the question, each with what there is of it in the earlier period.
-fn figures(
+fn together(
     question: &Question,
-    Filled { sheet, rows: mut ours }: Filled,
+    Filled { sheet, pieces }: Filled,
     earlier: Option<Filled>,
     fill_gaps: bool,
 ) -> Result<Vec<Row>, Fault> {
-    let mut theirs: HashMap<(Group, u32), (u32, Vec<Partial>)> = HashMap::new();
-    let other_buckets = buckets(earlier.as_ref().map(|earlier| earlier.sheet));
-    if let Some(Filled { sheet: other, rows }) = earlier {
-        check_distinct(&rows)?;
+    let mut rows = rows_of(pieces)?;
+    let evaluate = Evaluate::of(question, sheet);
+    let missing = |group, bucket| evaluate.row(group, bucket, &[]);
+    if let Some(Filled { sheet: other, pieces }) = earlier {
         let same = same_numbers(&other.buckets, &sheet.buckets);
-        for ((group, bucket), partials) in rows {
+        let mut theirs: HashMap<(Group, u32), Box<Earlier>> = HashMap::new();
+        for Row { group, bucket, figures, .. } in rows_of(pieces)? {
             if let Some(Some(ours)) = same.get(bucket as usize) {
-                theirs.insert((group, *ours), (bucket, partials));
+                theirs.insert((group, *ours), Box::new((bucket, figures)));
             }
         }
+        for row in &mut rows {
+            row.earlier = theirs.remove(&(Arc::clone(&row.group), row.bucket));
+        }
+        let only_theirs = theirs.into_iter();
+        rows.extend(
+            only_theirs.map(|((group, bucket), earlier)| Row { earlier: Some(earlier), ..missing(group, bucket) }),
+        );
     }
-    for key in theirs.keys() {
-        ours.entry(key.clone()).or_default();
-    }
-    if sheet.is_one_row {
-        ours.entry((Group::default(), 0)).or_default();
+    if sheet.is_one_row && rows.is_empty() {
+        rows.push(missing(Group::default(), 0));
     }
     if fill_gaps {
-        fill(&mut ours, sheet, question)?;
+        let missing_rows: Vec<Row> =
+            gaps(&rows, sheet, question)?.map(|(group, bucket)| missing(group, bucket)).collect();
+        rows.extend(missing_rows);
     }
-    check_distinct(&ours)?;
-    if ours.len() > MAX_ROWS {
-        let message = format!(
-            "the answer has {} rows, the limit is {MAX_ROWS}: ask for fewer groups, longer intervals or a shorter range",
-            ours.len()
-        );
-        return Err(Fault::new(Reason::TooManyRows, message));
-    }
-    let parts: Vec<usize> = question.metrics.iter().map(|asked| asked.formula.parts(&asked.options).len()).collect();
-    let dimensions = question.group_by.iter().filter(|grouping| grouping.dimension().is_some()).count();
-    let row = |Together { key: (group, bucket), ours, theirs }: Together| {
-        let earlier = theirs.map(|(bucket, partials)| {
-            (bucket, evaluate(question, &parts, other_buckets.get(bucket as usize), &partials))
-        });
-        let figures = evaluate(question, &parts, sheet.buckets.get(bucket as usize), &ours);
-        let is_others = sheet.has_groups && dimensions > 0 && group.is_empty();
-        Row { key: row_key(question, sheet, &group, bucket), is_others, bucket, figures, earlier }
-    };
-    let together = ours.into_iter().map(|(key, ours)| {
-        let theirs = if theirs.is_empty() { None } else { theirs.remove(&key) };
-        Together { key, ours, theirs }
-    });
-    let in_order = |rows: Vec<Together>| {
-        let mut rows: Vec<Row> = rows.into_iter().map(row).collect();
-        rows.sort_by(|a, b| by_order(question, a, b));
-        rows
-    };
-    let mut rows = on_threads(together.collect(), in_order);
-    // Parts that are in order are merged.
-    rows.sort_by(|a, b| by_order(question, a, b));
+    check_count(rows.len())?;
+    // Pieces are in order, and are merged.
+    rows.sort_by(|a, b| by_order(question, sheet, a, b));
     Ok(rows)
 }
 
-/// What becomes of a list, of which threads work on a part each where it is long. They are those that no other answer has just then: all
-/// together there are as many as processors, but for those that ask.
-fn on_threads<T: Send, R: Send>(list: Vec<T>, work: impl Fn(Vec<T>) -> Vec<R> + Sync) -> Vec<R> {
-    static FREE: LazyLock<AtomicUsize> =
-        LazyLock::new(|| AtomicUsize::new(thread::available_parallelism().map_or(0, |cores| cores.get() - 1)));
-    let wanted = (list.len() / ROWS_A_THREAD).saturating_sub(1);
-    let take = |free: usize| (wanted > 0).then(|| free - free.min(wanted));
-    let others = FREE.fetch_update(Relaxed, Relaxed, take).map_or(0, |free| free.min(wanted));
-    let _given_back = Taken(&FREE, others);
-    in_parts(list, others + 1, &work)
-}
-
-/// Threads that others may have again when this is dropped.
-struct Taken<'a>(&'a AtomicUsize, usize);
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_add(self.1, Relaxed);
+/// The rows of all pieces, which are not too many.
+fn rows_of(pieces: Vec<Piece>) -> Result<Vec<Row>, Fault> {
+    let distinct: usize = pieces.iter().map(|piece| piece.distinct).sum();
+    if distinct > MAX_DISTINCT {
+        let message =
+            format!("there are {distinct} distinct values to count, the limit is {MAX_DISTINCT}: ask for less");
+        return Err(Fault::new(Reason::TooManyRows, message));
     }
+    let count = pieces.iter().map(|piece| piece.count).sum();
+    check_count(count)?;
+    let mut pieces = pieces.into_iter();
+    let mut rows = pieces.next().map(|piece| piece.rows).unwrap_or_default();
+    rows.reserve(count - rows.len());
+    rows.extend(pieces.flat_map(|piece| piece.rows));
+    Ok(rows)
 }
 
-/// The same on so many threads, of which this is one.
-fn in_parts<T: Send, R: Send>(mut list: Vec<T>, threads: usize, work: &(impl Fn(Vec<T>) -> Vec<R> + Sync)) -> Vec<R> {
-    let each = list.len().div_ceil(threads);
-    thread::scope(|scope| {
-        let from = |part: usize| (each * part).min(list.len());
-        let froms: Vec<usize> = (1..threads).map(from).collect();
-        let mut parts: Vec<Vec<T>> = froms.into_iter().rev().map(|from| list.split_off(from)).collect();
-        parts.reverse();
-        let others: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || work(part))).collect();
-        let mut done = work(list);
-        for other in others {
-            done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
-        done
-    })
+fn check_count(count: usize) -> Result<(), Fault> {
+    if count <= MAX_ROWS {
+        return Ok(());
+    }
+    let message = format!(
+        "the answer has {count} rows, the limit is {MAX_ROWS}: ask for fewer groups, longer intervals or a shorter range"
+    );
+    Err(Fault::new(Reason::TooManyRows, message))
 }
 
 /// For each of some buckets the other one with the same time parts in the interval of the same number.
@@ -281,13 +254,15 @@ fn same_numbers(buckets: &[Bucket], others: &[Bucket]) -> Vec<Option<u32>> {
     numbered(buckets).iter().map(|number| others.get(number).copied()).collect()
 }
 
-/// Gives every group a row in every bucket.
-fn fill(rows: &mut Rows, sheet: &Sheet, question: &Question) -> Result<(), Fault> {
-    let mut groups: HashSet<Group> = rows.keys().map(|(group, _)| group.clone()).collect();
+/// The buckets in which groups have no row.
+fn gaps(rows: &[Row], sheet: &Sheet, question: &Question) -> Result<impl Iterator<Item = (Group, u32)>, Fault> {
+    let known: HashSet<(Group, u32)> = rows.iter().map(|row| (Arc::clone(&row.group), row.bucket)).collect();
+    let mut groups: HashSet<Group> = rows.iter().map(|row| Arc::clone(&row.group)).collect();
     if question.group_by.iter().all(|grouping| grouping.dimension().is_none()) {
         groups.insert(Group::default());
     }
-    let count = groups.len().saturating_mul(sheet.buckets.len());
+    let buckets = sheet.buckets.len();
+    let count = groups.len().saturating_mul(buckets);
     if count > MAX_ROWS {
         let message = format!(
             "the answer has {count} rows with its gaps filled, the limit is {MAX_ROWS}: ask for fewer groups, longer intervals or a \
@@ -295,52 +270,71 @@ fn fill(rows: &mut Rows, sheet: &Sheet, question: &Question) -> Result<(), Fault
         );
         return Err(Fault::in_field(Reason::TooManyRows, "fill_gaps", message));
     }
-    for group in groups {
-        for bucket in (0..).take(sheet.buckets.len()) {
-            rows.entry((group.clone(), bucket)).or_default();
+    let of_group = move |group: Group| (0..).take(buckets).map(move |bucket| (Arc::clone(&group), bucket));
+    Ok(groups.into_iter().flat_map(of_group).filter(move |row| !known.contains(row)))
+}
+
+/// Evaluates the formulas of all metrics over the rows of a sheet.
+struct Evaluate<'a> {
+    question: &'a Question,
+    sheet: &'a Sheet,
+    /// Of how many partial figures each metric is made.
+    parts: Vec<usize>,
+    has_dimensions: bool,
+}
+
+impl<'a> Evaluate<'a> {
+    fn of(question: &'a Question, sheet: &'a Sheet) -> Self {
+        Self {
+            question,
+            sheet,
+            parts: question.metrics.iter().map(|asked| asked.formula.parts(&asked.options).len()).collect(),
+            has_dimensions: question.group_by.iter().any(|grouping| grouping.dimension().is_some()),
         }
     }
-    Ok(())
-}
 
-fn check_distinct(rows: &Rows) -> Result<(), Fault> {
-    let distinct = distinct(rows);
-    if distinct <= MAX_DISTINCT {
-        return Ok(());
+    fn row(&self, group: Group, bucket: u32, partials: &[Partial]) -> Row {
+        let extent = self.sheet.buckets.get(bucket as usize);
+        let extent =
+            extent.map(|bucket| Extent { start_ms: bucket.start_ms, end_ms: bucket.end_ms }).unwrap_or_default();
+        let mut from = 0;
+        let of_metric = self.question.metrics.iter().zip(&self.parts).map(|(asked, parts)| {
+            let of_metric = partials.get(from..from + parts).unwrap_or_default();
+            from += parts;
+            asked.formula.evaluate(&asked.options, of_metric, extent)
+        });
+        let figures = of_metric.collect();
+        let is_others = self.sheet.has_groups && self.has_dimensions && group.is_empty();
+        Row { group, is_others, bucket, figures, earlier: None, on_the_wire: None }
     }
-    let message = format!("there are {distinct} distinct values to count, the limit is {MAX_DISTINCT}: ask for less");
-    Err(Fault::new(Reason::TooManyRows, message))
 }
 
-/// The figures of all metrics; `parts` says of how many partial figures each is made.
-fn evaluate(question: &Question, parts: &[usize], bucket: Option<&Bucket>, partials: &[Partial]) -> Vec<Figure> {
-    let extent = bucket.map(|bucket| Extent { start_ms: bucket.start_ms, end_ms: bucket.end_ms }).unwrap_or_default();
-    let mut from = 0;
-    let of_metric = question.metrics.iter().zip(parts).map(|(asked, parts)| {
-        let of_metric = partials.get(from..from + parts).unwrap_or_default();
-        from += parts;
-        asked.formula.evaluate(&asked.options, of_metric, extent)
+/// The parts of the time of a row.
+fn parts<'a>(sheet: &'a Sheet, row: &Row) -> &'a [u8] {
+    sheet.buckets.get(row.bucket as usize).map_or(&[], |bucket| &bucket.parts)
+}
+
+/// By what the question groups by: what is not set comes first, times by number, the rest by alphabet.
+fn by_keys(question: &Question, sheet: &Sheet, a: &Row, b: &Row) -> Ordering {
+    let (mut values, mut times) = (a.group.iter().zip(&*b.group), parts(sheet, a).iter().zip(parts(sheet, b)));
+    let each = question.group_by.iter().map(|grouping| match grouping {
+        GroupBy::Dimension(_) => values.next().map_or(Ordering::Equal, |(a, b)| match (a, b) {
+            // Mostly the same, and then it is one text.
+            (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Ordering::Equal,
+            (a, b) => a.cmp(b),
+        }),
+        GroupBy::Time(_) => times.next().map_or(Ordering::Equal, |(a, b)| a.cmp(b)),
     });
-    of_metric.collect()
-}
-
-fn row_key(question: &Question, sheet: &Sheet, group: &Group, bucket: u32) -> Vec<Key> {
-    let mut values = group.iter().cloned();
-    let mut parts = sheet.buckets.get(bucket as usize).map(|bucket| bucket.parts.iter().copied());
-    let key = |grouping: &GroupBy| match grouping {
-        GroupBy::Dimension(_) => Key::Text(values.next().flatten()),
-        GroupBy::Time(_) => Key::Time(parts.as_mut().and_then(Iterator::next)),
-    };
-    question.group_by.iter().map(key).collect()
+    each.fold(Ordering::Equal, Ordering::then)
 }
 
 /// By the keys of the question, then by group and time. The others come last.
-fn by_order(question: &Question, a: &Row, b: &Row) -> Ordering {
+fn by_order(question: &Question, sheet: &Sheet, a: &Row, b: &Row) -> Ordering {
     let figure = |row: &Row, metric: usize, what: What| row.figures.get(metric).and_then(|figure| what.of(figure));
     let keys = question.order.keys().iter().map(|(key, descending)| {
         let directed = |ordering: Ordering| if *descending { ordering.reverse() } else { ordering };
         match *key {
-            OrderKey::Group => directed(a.key.cmp(&b.key)),
+            OrderKey::Group => directed(by_keys(question, sheet, a, b)),
             OrderKey::Time => directed(a.bucket.cmp(&b.bucket)),
             OrderKey::Figure(metric, what) => match (figure(a, metric, what), figure(b, metric, what)) {
                 (Some(a), Some(b)) => directed(a.total_cmp(&b)),
@@ -349,21 +343,12 @@ fn by_order(question: &Question, a: &Row, b: &Row) -> Ordering {
         }
     });
     let first = keys.fold(a.is_others.cmp(&b.is_others), Ordering::then);
-    first.then_with(|| by_group(a, b))
+    first.then_with(|| by_group(question, sheet, a, b))
 }
 
-fn by_group(a: &Row, b: &Row) -> Ordering {
-    a.is_others.cmp(&b.is_others).then_with(|| a.key.cmp(&b.key)).then_with(|| a.bucket.cmp(&b.bucket))
-}
-
-/// Rows as they lie in the message around them, many in one piece of memory.
-fn encoded(rows: impl ExactSizeIterator<Item = MetricRow>) -> Vec<Bytes> {
-    let mut bytes = BytesMut::with_capacity(rows.len().min(ROWS_AT_ONCE) * ROW_BYTES);
-    let encoded = rows.map(|row| {
-        row.encode(&mut bytes).expect("it grows");
-        bytes.split().freeze()
-    });
-    encoded.collect()
+fn by_group(question: &Question, sheet: &Sheet, a: &Row, b: &Row) -> Ordering {
+    let first = a.is_others.cmp(&b.is_others).then_with(|| by_keys(question, sheet, a, b));
+    first.then_with(|| a.bucket.cmp(&b.bucket))
 }
 
 /// A row as it was before it was encoded.
@@ -376,83 +361,166 @@ pub(crate) fn decoded(answer: &[u8]) -> v1::QueryMetricsResponse {
     v1::QueryMetricsResponse::decode(answer).expect("it was encoded here")
 }
 
-fn encode(question: &Question, row: Row, buckets: &[Bucket], earlier_buckets: &[Bucket]) -> MetricRow {
-    let values = |figures: &[Figure], bucket: Option<&Bucket>| {
-        question.metrics.iter().zip(figures).map(|(asked, figure)| value(asked, figure, bucket)).collect()
-    };
-    let bucket = buckets.get(row.bucket as usize);
-    let start = bucket.filter(|_| question.has_start).map(|bucket| timestamp(bucket.start_ms));
-    MetricRow {
-        group: row
-            .key
-            .into_iter()
-            .map(|key| match key {
-                Key::Time(number) => GroupValue { value: number.map(|number| number.to_string()) },
-                Key::Text(value) => GroupValue { value: value.as_deref().map(str::to_owned) },
-            })
-            .collect(),
-        interval_start: start,
-        interval_end: bucket.map(|bucket| timestamp(bucket.end_ms)),
-        values: values(&row.figures, bucket),
-        others: row.is_others,
-        earlier: row.earlier.map(|(bucket, figures)| {
-            let bucket = earlier_buckets.get(bucket as usize);
+/// Puts the rows of a sheet on the wire, all in one piece of memory, through one message that is filled again and again.
+struct Wire<'a> {
+    question: &'a Question,
+    sheet: &'a Sheet,
+    earlier: Option<&'a Sheet>,
+    row: MetricRow,
+    bytes: Vec<u8>,
+    /// Where each row ends.
+    ends: Vec<usize>,
+}
+
+impl<'a> Wire<'a> {
+    /// Of a sheet, and that of the earlier period, with room for about so many rows.
+    fn new(question: &'a Question, sheet: &'a Sheet, earlier: Option<&'a Sheet>, rows: usize) -> Self {
+        let (bytes, ends) = (vec![0; rows * ROW_BYTES], Vec::with_capacity(rows));
+        Self { question, sheet, earlier, row: MetricRow::default(), bytes, ends }
+    }
+
+    /// Puts a row behind those before it.
+    fn put(&mut self, row: &Row) {
+        self.message(row);
+        let from = self.ends.last().copied().unwrap_or(0);
+        // A slice takes its bytes faster than what may have to grow.
+        loop {
+            let mut rest = &mut self.bytes[from..];
+            let room = rest.len();
+            if self.row.encode(&mut rest).is_ok() {
+                self.ends.push(from + room - rest.len());
+                return;
+            }
+            self.bytes.resize(2 * self.bytes.len() + ROW_BYTES, 0);
+        }
+    }
+
+    /// Gives the rows what was put on the wire of them.
+    fn give<'r>(self, rows: impl Iterator<Item = &'r mut Row>) {
+        let (bytes, mut from) = (Bytes::from(self.bytes), 0);
+        for (row, end) in rows.zip(self.ends) {
+            row.on_the_wire = Some(bytes.slice(from..end));
+            from = end;
+        }
+    }
+
+    fn message(&mut self, row: &Row) -> &MetricRow {
+        let Self { question, sheet, .. } = *self;
+        // Every field, so that nothing of the row before is left.
+        let MetricRow { group, interval_start, interval_end, values, others, earlier } = &mut self.row;
+        let bucket = sheet.buckets.get(row.bucket as usize);
+        group.resize_with(question.group_by.len(), GroupValue::default);
+        let (mut texts, mut times) = (row.group.iter(), parts(sheet, row).iter());
+        for (place, grouping) in group.iter_mut().zip(&question.group_by) {
+            match grouping {
+                GroupBy::Time(_) => place.value = times.next().map(u8::to_string),
+                GroupBy::Dimension(_) => match texts.next().and_then(Option::as_deref) {
+                    None => place.value = None,
+                    Some(text) => text.clone_into(place.value.get_or_insert_default()),
+                },
+            }
+        }
+        *interval_start = bucket.filter(|_| question.has_start).map(|bucket| timestamp(bucket.start_ms));
+        *interval_end = bucket.map(|bucket| timestamp(bucket.end_ms));
+        fill(question, values, &row.figures, bucket);
+        *others = row.is_others;
+        *earlier = row.earlier.as_deref().map(|(bucket, figures)| {
+            let bucket = self.earlier.and_then(|sheet| sheet.buckets.get(*bucket as usize));
+            let mut values = Vec::new();
+            fill(question, &mut values, figures, bucket);
             EarlierFigures {
                 interval_start: bucket.map(|bucket| timestamp(bucket.start_ms)),
                 interval_end: bucket.map(|bucket| timestamp(bucket.end_ms)),
-                values: values(&figures, bucket),
+                values,
             }
-        }),
+        });
+        &self.row
     }
 }
 
-fn value(asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) -> MetricValue {
-    let window_ms = asked.formula.provisional_for_ms();
-    let provisional =
-        window_ms.zip(bucket).is_some_and(|(window_ms, bucket)| bucket.end_ms + window_ms > asked.options.now_ms);
-    let percentiles = asked.options.percentiles.iter().zip(&figure.percentiles);
-    let shares = asked.options.at_most.iter().zip(&figure.at_most);
-    let has_samples = figure.count > 0;
-    let conversation = figure.conversation.as_ref().or(figure.next.first().map(|(_, conversation)| conversation));
+/// Puts the figures of all metrics where those of another row were.
+fn fill(question: &Question, values: &mut Vec<MetricValue>, figures: &[Figure], bucket: Option<&Bucket>) {
+    if values.is_empty() {
+        values.extend(question.metrics.iter().map(blank));
+    }
+    values
+        .iter_mut()
+        .zip(&question.metrics)
+        .zip(figures)
+        .for_each(|((value, asked), figure)| put(value, asked, figure, bucket));
+}
+
+/// What the values of a metric have in common.
+fn blank(asked: &Asked) -> MetricValue {
     MetricValue {
         metric: asked.metric.name.to_owned(),
         basis: basis_on_the_wire(asked.basis).into(),
         unit: unit(asked.metric.unit).into(),
-        count: figure.count,
-        value: figure.value,
-        numerator: figure.fraction.and_then(|(numerator, _)| i64::try_from(numerator).ok()),
-        denominator: figure.fraction.and_then(|(_, denominator)| i64::try_from(denominator).ok()),
-        sum: figure.extent.and_then(|(sum, _, _)| i64::try_from(sum).ok()),
-        min: figure.extent.map(|(_, min, _)| min),
-        max: figure.extent.map(|(_, _, max)| max),
-        percentile_relative_error: if figure.percentiles.is_empty() { 0.0 } else { RELATIVE_ERROR },
-        percentiles: percentiles
-            .map(|(wanted, value)| PercentileValue { percentile: wanted.percent(), value: *value as f64 })
-            .collect(),
-        shares: shares
-            .filter(|_| has_samples)
-            .map(|(bound, count)| ShareValue {
-                at_most: Some(duration(*bound)),
-                count: *count,
-                share: *count as f64 / figure.count as f64,
-            })
-            .collect(),
-        pending: figure.pending,
-        provisional,
-        conversation: conversation.map(ToString::to_string).unwrap_or_default(),
         clock: clock(asked).into(),
         variant: asked.variant.clone(),
-        deadline: figure.next.first().map(|(deadline_ms, _)| timestamp(*deadline_ms)),
-        running_targets: figure
-            .next
-            .iter()
-            .map(|(deadline_ms, conversation)| RunningTarget {
-                conversation: conversation.to_string(),
-                deadline: Some(timestamp(*deadline_ms)),
-            })
-            .collect(),
-        histogram: figure.distribution.as_deref().map(histogram).unwrap_or_default(),
+        ..MetricValue::default()
     }
+}
+
+fn put(place: &mut MetricValue, asked: &Asked, figure: &Figure, bucket: Option<&Bucket>) {
+    // Every field but those of `blank`, so that nothing of the row before is left.
+    let MetricValue {
+        metric: _,
+        basis: _,
+        unit: _,
+        clock: _,
+        variant: _,
+        count,
+        value,
+        numerator,
+        denominator,
+        sum,
+        min,
+        max,
+        percentile_relative_error,
+        percentiles,
+        shares,
+        pending,
+        provisional,
+        conversation,
+        deadline,
+        running_targets,
+        histogram,
+    } = place;
+    *count = figure.count;
+    *value = figure.value;
+    *numerator = figure.fraction.and_then(|(numerator, _)| i64::try_from(numerator).ok());
+    *denominator = figure.fraction.and_then(|(_, denominator)| i64::try_from(denominator).ok());
+    *sum = figure.extent.and_then(|(sum, _, _)| i64::try_from(sum).ok());
+    *min = figure.extent.map(|(_, min, _)| min);
+    *max = figure.extent.map(|(_, _, max)| max);
+    *percentile_relative_error = if figure.percentiles.is_empty() { 0.0 } else { RELATIVE_ERROR };
+    percentiles.clear();
+    let of_wanted = asked.options.percentiles.iter().zip(&figure.percentiles);
+    percentiles.extend(
+        of_wanted.map(|(wanted, value)| PercentileValue { percentile: wanted.percent(), value: *value as f64 }),
+    );
+    shares.clear();
+    let of_bounds = asked.options.at_most.iter().zip(&figure.at_most).filter(|_| figure.count > 0);
+    shares.extend(of_bounds.map(|(bound, count)| ShareValue {
+        at_most: Some(duration(*bound)),
+        count: *count,
+        share: *count as f64 / figure.count as f64,
+    }));
+    *pending = figure.pending;
+    let window_ms = asked.formula.provisional_for_ms();
+    *provisional =
+        window_ms.zip(bucket).is_some_and(|(window_ms, bucket)| bucket.end_ms + window_ms > asked.options.now_ms);
+    let next = figure.next.first();
+    let whose = figure.conversation.as_ref().or(next.map(|(_, conversation)| conversation));
+    *conversation = whose.map(ToString::to_string).unwrap_or_default();
+    *deadline = next.map(|(deadline_ms, _)| timestamp(*deadline_ms));
+    running_targets.clear();
+    running_targets.extend(figure.next.iter().map(|(deadline_ms, conversation)| RunningTarget {
+        conversation: conversation.to_string(),
+        deadline: Some(timestamp(*deadline_ms)),
+    }));
+    *histogram = figure.distribution.as_deref().map(self::histogram).unwrap_or_default();
 }
 
 /// In the V2 encoding of all `HdrHistogram` libraries.
@@ -490,26 +558,4 @@ pub(crate) fn timestamp(ms: i64) -> prost_types::Timestamp {
 
 fn duration(ms: i64) -> prost_types::Duration {
     prost_types::Duration { seconds: ms / 1_000, nanos: (ms % 1_000) as i32 * 1_000_000 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_threads_make_of_a_list_is_in_its_order() {
-        let twice = |part: Vec<usize>| part.into_iter().map(|number| 2 * number).collect();
-        for length in [0, 1, 2, 5, 7, 1_000, 50 * ROWS_A_THREAD + 7] {
-            let expected: Vec<usize> = (0..length).map(|number| 2 * number).collect();
-            for threads in [1, 2, 3, 7] {
-                assert_eq!(in_parts((0..length).collect(), threads, &twice), expected, "on {threads} threads");
-            }
-            // Many at once, of which few get a thread.
-            thread::scope(|scope| {
-                for _ in 0..4 {
-                    scope.spawn(|| assert_eq!(on_threads((0..length).collect(), twice), expected));
-                }
-            });
-        }
-    }
 }

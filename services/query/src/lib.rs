@@ -12,5 +12,6 @@ mod token;
 mod watch;
 mod wire;
 
+pub use answer::Piece;
 pub use config_service::ConfigApi;
-pub use query_service::{Collect, Collecting, QueryApi};
+pub use query_service::{Collect, Collecting, QueryApi, WorkOut};

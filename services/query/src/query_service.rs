@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use deskpulse_core::interval::TimePart;
 use deskpulse_core::kpi::{Basis, CATALOGUE};
-use deskpulse_core::snapshot::{Collected, Collection, MAX_ROWS, Only, Rows};
+use deskpulse_core::snapshot::{Collected, Collection, MAX_ROWS, Only, Row};
 use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{self, Fault, Reason};
@@ -31,7 +31,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::alerts::{self, Alerts};
-use crate::answer::{Moment, answer, top, unit};
+use crate::answer::{Moment, Piece, answer, top, unit, work_out};
 use crate::conversations::Wanted;
 use crate::question::{self, Page, Question};
 use crate::watch::{Answers, Watches};
@@ -55,10 +55,12 @@ pub struct QueryApi {
     drain: Drain,
 }
 
-/// Collects in this process, where nothing has to become a message: collections, and the number of a moment.
-pub type Collect = dyn Fn(Vec<Collection>, u64) -> Collecting + Send + Sync;
+/// Collects in this process, where nothing has to become a message: collections, the number of a moment, and what is to be made of their rows.
+pub type Collect = dyn Fn(Vec<Collection>, u64, Arc<WorkOut>) -> Collecting + Send + Sync;
 /// What that comes to.
-pub type Collecting = Pin<Box<dyn Future<Output = Result<Collected<PartitionPosition, Status>, Status>> + Send>>;
+pub type Collecting = Pin<Box<dyn Future<Output = Result<Collected<PartitionPosition, Piece, Status>, Status>> + Send>>;
+/// Makes something of some rows of a plan of a collection, by their numbers: on the thread that collected them, which has them at hand.
+pub type WorkOut = dyn Fn(usize, usize, Vec<Row>) -> Piece + Send + Sync;
 
 /// Answers questions, asking aggregation.
 #[derive(Clone)]
@@ -166,59 +168,79 @@ impl Asker {
 
     /// Answers questions of one moment: that of their page, or the present.
     async fn of_one_moment(&self, questions: Vec<Question>) -> Vec<Result<QueryMetricsResponse, Status>> {
-        let count = questions.len();
-        let failed = |status: Status| vec![Err(status); count];
+        let asked = questions.len();
+        let failed = |status: Status| vec![Err(status); asked];
         let after = questions.iter().find_map(|question| question.page.after.as_ref());
         let mut number = after.map_or(0, |after| after.moment);
-        let rankings = questions.iter().filter_map(|question| {
-            let plan = question.plan(question.ranking.as_ref()?, None);
-            Some(question.collection(vec![plan], Some(0)))
-        });
-        let rankings: Vec<Collection> = rankings.collect();
+        let questions: Arc<[Question]> = questions.into();
+        let of = |numbers: Vec<usize>, work_out: fn(&Question, usize, Vec<Row>) -> Piece| {
+            let questions = Arc::clone(&questions);
+            Arc::new(move |collection: usize, plan, rows| work_out(&questions[numbers[collection]], plan, rows))
+        };
+        let (rankings, whose) = questions
+            .iter()
+            .zip(0..)
+            .filter_map(|(question, number)| {
+                let plan = question.plan(question.ranking.as_ref()?, None);
+                Some((question.collection(vec![plan], Some(0)), number))
+            })
+            .unzip::<_, _, Vec<Collection>, Vec<usize>>();
         let mut ranked = Vec::new().into_iter();
         if !rankings.is_empty() {
-            match self.collect(rankings, number).await {
-                Ok((moment, rows)) => (number, ranked) = (moment.number, rows.into_iter()),
+            let work_out = of(whose, |question, _, rows| {
+                work_out(question, question.ranking.as_ref().expect("only these are collected"), false, rows)
+            });
+            match self.collect(rankings, number, work_out).await {
+                Ok((moment, pieces)) => (number, ranked) = (moment.number, pieces.into_iter()),
                 Err(status) => return failed(status),
             }
         }
         // Which groups come first, where only these are wanted.
-        let many = rows_of(ranked.as_slice()) > MANY_ROWS;
+        let many = count(ranked.as_slice()) > MANY_ROWS;
+        let asked = Arc::clone(&questions);
         let worked_out = apart(many, move || {
-            let only = questions.iter().map(|question| {
+            let only = asked.iter().map(|question| {
                 let Some(ranking) = &question.ranking else { return Ok(None) };
-                let rows = ranked.next().expect("every ranking was collected")?;
-                Ok(Some(top(question, ranking, rows.into_iter().next().unwrap_or_default())?))
+                let pieces = ranked.next().expect("every ranking was collected")?;
+                Ok(Some(top(question, ranking, pieces.into_iter().next().unwrap_or_default())?))
             });
-            let only: Vec<Result<Option<Only>, Status>> = only.collect();
-            (questions, only)
+            only.collect::<Vec<Result<Option<Only>, Status>>>()
         });
-        let (questions, only) = match worked_out.await {
+        let only = match worked_out.await {
             Ok(worked_out) => worked_out,
             Err(status) => return failed(status),
         };
-        let collections = questions.iter().zip(&only).filter_map(|(question, only)| {
-            let only = only.as_ref().ok()?;
-            Some(question.collection(question.plans(only.as_ref()), question.pin_from_rows()))
+        let (collections, whose) = questions
+            .iter()
+            .zip(&only)
+            .zip(0..)
+            .filter_map(|((question, only), number)| {
+                let only = only.as_ref().ok()?;
+                Some((question.collection(question.plans(only.as_ref()), question.pin_from_rows()), number))
+            })
+            .unzip::<_, _, Vec<Collection>, Vec<usize>>();
+        if collections.is_empty() {
+            return only.into_iter().filter_map(Result::err).map(Err).collect();
+        }
+        let work_out = of(whose, |question, plan, rows| {
+            let (sheet, as_they_are) = question.sheet(plan);
+            work_out(question, sheet, as_they_are, rows)
         });
-        let collections: Vec<Collection> = collections.collect();
-        let collected = if collections.is_empty() { None } else { Some(self.collect(collections, number).await) };
-        let (moment, rows) = match collected {
-            Some(Ok(collected)) => collected,
-            Some(Err(status)) => return failed(status),
-            None => return only.into_iter().filter_map(Result::err).map(Err).collect(),
+        let (moment, pieces) = match self.collect(collections, number, work_out).await {
+            Ok(collected) => collected,
+            Err(status) => return failed(status),
         };
         let intervals = questions.iter().filter(|question| question.fill_gaps).map(Question::intervals).max();
         // Filled, each group has a row in each interval.
-        let many = rows_of(&rows).max(1).saturating_mul(intervals.unwrap_or(1).max(1)) > MANY_ROWS;
-        let mut rows = rows.into_iter();
+        let many = count(&pieces).max(1).saturating_mul(intervals.unwrap_or(1).max(1)) > MANY_ROWS;
+        let mut pieces = pieces.into_iter();
         let answers = move || {
             let mut returned = 0;
             let answers = questions.iter().zip(only).map(|(question, only)| {
                 only?;
-                let rows = rows.next().expect("what can be asked was collected")?;
+                let pieces = pieces.next().expect("what can be asked was collected")?;
                 let is_first = returned == 0;
-                let answer = answer(question, rows, &moment)?;
+                let answer = answer(question, pieces, &moment)?;
                 returned += answer.rows.len() + answer.group_totals.len();
                 if is_first || returned <= MAX_ROWS { Ok(answer) } else { Err(too_much_together("rows").into()) }
             });
@@ -231,14 +253,17 @@ impl Asker {
         &self,
         collections: Vec<Collection>,
         moment: u64,
-    ) -> Result<(Moment, Vec<Result<Vec<Rows>, Status>>), Status> {
-        let Collected { positions, rows, moment, asked_at } = if let Some(collect) = &self.here {
-            from_aggregation(async { collect(collections, moment).await.map(Response::new) }).await?
+        work_out: Arc<WorkOut>,
+    ) -> Result<(Moment, Vec<Result<Vec<Vec<Piece>>, Status>>), Status> {
+        let Collected { positions, made, moment, asked_at } = if let Some(collect) = &self.here {
+            from_aggregation(async { collect(collections, moment, work_out).await.map(Response::new) }).await?
         } else {
             let request = wire::request(&collections, moment);
-            wire::collected(from_aggregation(self.aggregation.clone().collect(request)).await?)
+            let collected = from_aggregation(self.aggregation.clone().collect(request)).await?;
+            let many = wire::rows(&collected) > MANY_ROWS;
+            apart(many, move || wire::collected(collected, &*work_out)).await?
         };
-        Ok((Moment { number: moment, positions, asked_at }, rows))
+        Ok((Moment { number: moment, positions, asked_at }, made))
     }
 
     /// The time zone a question means: that of its first page, its own, else the tenant's, which may be known already.
@@ -366,9 +391,9 @@ impl QueryService for QueryApi {
     }
 }
 
-/// How many rows were collected.
-fn rows_of(collected: &[Result<Vec<Rows>, Status>]) -> usize {
-    collected.iter().flatten().flatten().map(Rows::len).sum()
+/// How many rows were worked out.
+fn count(worked_out: &[Result<Vec<Vec<Piece>>, Status>]) -> usize {
+    worked_out.iter().flatten().flatten().flatten().map(Piece::count).sum()
 }
 
 /// Works something out: where there is much to do, on a thread of its own, so that it holds nobody up.

@@ -183,16 +183,26 @@ impl Question {
         if self.page.after.is_some() { Some(0) } else { more_rows }
     }
 
+    /// All tables, of the range itself and of the earlier period.
+    fn all_sheets(&self) -> impl Iterator<Item = &Sheet> {
+        self.sheets.iter().chain(self.earlier.iter().flat_map(Sheets::iter))
+    }
+
+    /// The sheet that a plan of [`Self::plans`] is for, and whether each row collected for it is one of the answer, as it is.
+    pub(crate) fn sheet(&self, plan: usize) -> (&Sheet, bool) {
+        let is_whole = self.page.size.is_none() && self.page.after.is_none() && self.limit.is_none();
+        let sheet = self.all_sheets().nth(plan).expect("every plan is for a sheet");
+        (sheet, plan == 0 && is_whole && self.earlier.is_none())
+    }
+
     /// How many intervals its tables have.
     pub(crate) fn intervals(&self) -> usize {
-        let sheets = self.sheets.iter().chain(self.earlier.iter().flat_map(Sheets::iter));
-        sheets.map(|sheet| sheet.cut.buckets().len()).sum()
+        self.all_sheets().map(|sheet| sheet.cut.buckets().len()).sum()
     }
 
     /// What aggregation has to collect for all sheets, of certain groups only where these are given.
     pub(crate) fn plans(&self, only: Option<&Only>) -> Vec<Plan> {
-        let sheets = self.sheets.iter().chain(self.earlier.iter().flat_map(Sheets::iter));
-        sheets.map(|sheet| self.plan(sheet, only)).collect()
+        self.all_sheets().map(|sheet| self.plan(sheet, only)).collect()
     }
 
     /// What aggregation has to collect for a sheet: the parts of all metrics, one after the other.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use deskpulse_core::fact::{Anchor, Clock};
-use deskpulse_core::snapshot::{Collected, Collection, Group, More, Only, Part, Partial, Plan, Reduction, Rows, merge};
+use deskpulse_core::snapshot::{Collected, Collection, Group, More, Only, Part, Partial, Plan, Reduction, Row};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault;
 use deskpulse_proto::v1::{
     self, CollectPart, CollectPlan, CollectRequest, CollectResponse, CollectedPlan, GroupKey, GroupSelection,
-    GroupValue, PartitionPosition,
+    GroupValue, PartialRow, PartitionPosition,
 };
 use prost::encoding::decode_varint;
 use tonic::Status;
@@ -23,14 +23,25 @@ pub(crate) fn request(collections: &[Collection], moment: u64) -> CollectRequest
     CollectRequest { moment, collections: collections.iter().map(collection).collect() }
 }
 
-/// What it came to.
-pub(crate) fn collected(response: CollectResponse) -> Collected<PartitionPosition, Status> {
-    let rows = response.collected.into_iter().map(|collected| match collected.error {
+/// How many rows it came to.
+pub(crate) fn rows(response: &CollectResponse) -> usize {
+    response.collected.iter().flat_map(|collected| &collected.plans).map(|plan| plan.rows.len()).sum()
+}
+
+/// What it came to, and what is made of that.
+pub(crate) fn collected<T>(
+    response: CollectResponse,
+    then: impl Fn(usize, usize, Vec<Row>) -> T,
+) -> Collected<PartitionPosition, T, Status> {
+    let of_plan = |number, (plan, rows): (usize, CollectedPlan)| {
+        vec![then(number, plan, rows.rows.into_iter().map(row).collect())]
+    };
+    let made = response.collected.into_iter().enumerate().map(|(number, collected)| match collected.error {
         Some(error) => Err(fault::status(&error)),
-        None => Ok(collected.plans.into_iter().map(rows).collect()),
+        None => Ok(collected.plans.into_iter().enumerate().map(|plan| of_plan(number, plan)).collect()),
     });
     Collected {
-        rows: rows.collect(),
+        made: made.collect(),
         positions: response.positions,
         moment: response.moment,
         asked_at: Timestamp::clamped(response.asked_at_ms),
@@ -81,14 +92,9 @@ pub(crate) fn part(part: &Part) -> CollectPart {
     }
 }
 
-fn rows(plan: CollectedPlan) -> Rows {
-    let mut rows = Rows::default();
-    let decoded = plan.rows.into_iter().map(|row| {
-        let group: Group = row.group.into_iter().map(|value| value.value.map(Arc::from)).collect();
-        ((group, row.bucket), row.partials.into_iter().map(partial).collect())
-    });
-    merge(&mut rows, decoded);
-    rows
+fn row(row: PartialRow) -> Row {
+    let group: Group = row.group.into_iter().map(|value| value.value.map(Arc::from)).collect();
+    ((group, row.bucket), row.partials.into_iter().map(partial).collect())
 }
 
 fn partial(partial: v1::Partial) -> Partial {

@@ -76,7 +76,7 @@ impl Order {
     }
 
     /// Whether any key is a figure.
-    pub(super) fn has_figures(&self) -> bool {
+    pub(crate) fn has_figures(&self) -> bool {
         self.0.iter().any(|(key, _)| matches!(key, Key::Figure(..)))
     }
 }
