@@ -201,7 +201,7 @@ impl AggregationApi {
         let _called_off = CalledOff(Arc::clone(&effort));
         let views: Vec<View> = moment.views.iter().map(|view| view.within(&effort)).collect();
         let threads = views.len();
-        let is_large = |plan: &Plan| Gathered::is_needed(plan) || plan.cut.buckets().len() > MANY_ROWS;
+        let is_large = |plan: &Plan| Gathered::is_needed(plan) || plan.cut.buckets().len() > MANY_INTERVALS;
         let is_long = plans.iter().any(is_large) || tenants.len() > MANY_TENANTS;
         let begin = {
             let names = Arc::clone(names);
@@ -301,6 +301,8 @@ impl AggregationApi {
 
 /// From how many rows on they are merged where nobody else waits.
 const MANY_ROWS: usize = 500;
+/// From how many intervals on plans are parted where nobody else waits.
+const MANY_INTERVALS: usize = 5_000;
 /// What nobody has read for so long makes way where there is no room.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// From how many tenants on looking at each takes long.

@@ -56,6 +56,11 @@ impl Piece {
     pub(crate) fn count(&self) -> usize {
         self.count
     }
+
+    /// Whether they have been put on the wire, as they are going to be answered.
+    pub(crate) fn is_on_the_wire(&self) -> bool {
+        self.rows.iter().all(|row| row.on_the_wire.is_some())
+    }
 }
 
 /// All that was worked out of a sheet.

@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// From how many rows on an answer is worked out where nobody else waits.
 const MANY_ROWS: usize = 500;
+/// The same where they have been put on the wire.
+const MANY_READY_ROWS: usize = 5_000;
 /// The most questions of a batch.
 const BATCH: usize = 100;
 /// The most batches of a stream that are worked on at once.
@@ -232,7 +234,8 @@ impl Asker {
         };
         let intervals = questions.iter().filter(|question| question.fill_gaps).map(Question::intervals).max();
         // Filled, each group has a row in each interval.
-        let many = count(&pieces).max(1).saturating_mul(intervals.unwrap_or(1).max(1)) > MANY_ROWS;
+        let many = if intervals.is_none() && are_on_the_wire(&pieces) { MANY_READY_ROWS } else { MANY_ROWS };
+        let many = count(&pieces).max(1).saturating_mul(intervals.unwrap_or(1).max(1)) > many;
         let mut pieces = pieces.into_iter();
         let answers = move || {
             let mut returned = 0;
@@ -389,6 +392,11 @@ impl QueryService for QueryApi {
     ) -> Result<Response<Self::WatchAlertsStream>, Status> {
         Ok(Response::new(alerts::watch(&self.asker, &self.drain, request.into_inner()).await?))
     }
+}
+
+/// Whether rows need only be put in order.
+fn are_on_the_wire(worked_out: &[Result<Vec<Vec<Piece>>, Status>]) -> bool {
+    worked_out.iter().flatten().flatten().flatten().all(Piece::is_on_the_wire)
 }
 
 /// How many rows were worked out.
