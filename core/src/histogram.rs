@@ -561,6 +561,30 @@ mod tests {
         }
 
         #[test]
+        fn percentiles_asked_for_together_in_any_order_are_those_asked_for_alone(
+            values in values(), more in values(), percents in prop::collection::vec(0.0f64..=100.0, 1..6)
+        ) {
+            let recorded = distribution(&[values.as_slice(), &more].concat());
+            let mut listed = Distribution::default();
+            for part in [&values, &more] {
+                let part = distribution(part);
+                let buckets = part.filled_buckets().map(|(bucket, count)| (bucket.into(), count));
+                listed.merge_parts(part.count(), part.sum(), part.min().zip(part.max()), buckets);
+            }
+            let (mut ranked, mut ranked_listed) = (recorded.ranked(), listed.ranked());
+            let mut sorted = [values, more].concat();
+            sorted.sort_unstable();
+            for percentile in percents.into_iter().map(Percentile) {
+                let rank = percentile.rank(recorded.count()).expect("not empty");
+                let exact = sorted[usize::try_from(rank).expect("small") - 1];
+                let answer = ranked.percentile(percentile);
+                prop_assert_eq!(answer.map(bucket_of), Some(bucket_of(exact)));
+                prop_assert_eq!(ranked_listed.percentile(percentile), answer);
+                prop_assert_eq!(recorded.percentile(percentile), answer);
+            }
+        }
+
+        #[test]
         fn the_converted_histogram_holds_as_many_values_and_the_same_percentiles(values in values()) {
             let ours = distribution(&values);
             let theirs = ours.to_hdrhistogram();

@@ -197,6 +197,53 @@ fn many_intervals_over_many_days_are_what_some_days_of_them_come_to() {
 }
 
 #[test]
+fn very_many_rows_are_each_there_once_in_order_whole_or_in_pages() {
+    // More than are worked out before all are there.
+    const COUNT: usize = 14 * 1_440;
+    const PAGE: i32 = 7_000;
+    let (suite, mut random) = (Suite::start(), Random(31));
+    let mut conversation = |minute: usize| Made {
+        tenant: "acme",
+        opened_s: first_instant() + i64::try_from(minute).expect("small") * 60,
+        team: TEAMS[random.below(6)],
+        tags: Vec::new(),
+        reply_ms: None,
+    };
+    let made: Vec<Made> = (0..COUNT).map(&mut conversation).collect();
+    let mut expected: Vec<(String, i64)> = made.iter().map(|it| (it.team.to_owned(), it.opened_s)).collect();
+    expected.sort_unstable();
+    run(async {
+        let client = filled(&suite, &made).await;
+        let by_minute = QueryMetricsRequest {
+            interval: "1m".to_owned(),
+            group_by: vec!["team".to_owned()],
+            end_time: Some(prost_types::Timestamp { seconds: first_instant() + 14 * DAY_S, nanos: 0 }),
+            ..week(&["conversations_opened"])
+        };
+        let key = |row: &MetricRow| (group(row)[0].clone(), row.interval_start.expect("it is cut").seconds);
+        let all = whole(&client, &by_minute).await;
+        assert!(all.rows.iter().all(|row| row.values[0].count == 1));
+        assert_eq!(all.rows.iter().map(key).collect::<Vec<_>>(), expected);
+        let mut paged = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let page = QueryMetricsRequest { page_size: PAGE, page_token, ..by_minute.clone() };
+            let page = whole(&client, &page).await;
+            paged.extend(page.rows);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(paged, all.rows);
+        let latest_first = QueryMetricsRequest { order_by: "time desc".to_owned(), ..by_minute };
+        expected.sort_unstable_by_key(|(_, opened_s)| -opened_s);
+        let rows = whole(&client, &latest_first).await.rows;
+        assert_eq!(rows.iter().map(key).collect::<Vec<_>>(), expected);
+    });
+}
+
+#[test]
 fn the_groups_of_an_answer_add_up_to_its_total_while_more_comes_in() {
     let suite = Suite::start();
     let made = conversations(&mut Random(2), 3_000);
