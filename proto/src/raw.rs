@@ -1,7 +1,10 @@
 //! Servers that leave parts of their messages encoded: `IngestService` the events of a batch as they lie in its message, `QueryService` the
 //! rows of an answer, and an answer that many listen to.
 
-use prost::bytes::Bytes;
+use prost::DecodeError;
+use prost::Message;
+use prost::bytes::{Buf, BufMut, Bytes};
+use prost::encoding::{DecodeContext, WireType, bytes};
 
 use crate::v1::{Freshness, MetricRow, QueryError};
 
@@ -36,12 +39,64 @@ pub struct WatchMetricsResponse {
 }
 
 /// A `QueryMetricsResponse` whose rows were encoded by those who worked them out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QueryMetricsResponse {
+    /// Each some [`MetricRow`]s as they lie in the message, one after the other: with their tags and lengths, as [`put_row`] puts them.
+    pub rows: Vec<Bytes>,
+    /// All the rest.
+    pub rest: BesideRows,
+}
+
+/// The tag of a [`MetricRow`] in an answer.
+const ROW: u32 = 1;
+
+/// Puts a row where others of an answer are; `make_room` makes room for so many bytes, and says where.
+pub fn put_row<'a>(row: &MetricRow, make_room: impl FnOnce(usize) -> &'a mut [u8]) {
+    let len = row.encoded_len();
+    let mut place = make_room(prost::encoding::key_len(ROW) + prost::length_delimiter_len(len) + len);
+    // A slice takes its bytes faster than what may have to grow.
+    prost::encoding::encode_key(ROW, WireType::LengthDelimited, &mut place);
+    prost::encoding::encode_varint(len as u64, &mut place);
+    row.encode_raw(&mut place);
+}
+
+impl Message for QueryMetricsResponse {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        self.rows.iter().for_each(|rows| buf.put_slice(rows));
+        self.rest.encode_raw(buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        if tag != ROW {
+            return self.rest.merge_field(tag, wire_type, buf, ctx);
+        }
+        let mut row = Bytes::new();
+        bytes::merge(wire_type, &mut row, buf, ctx)?;
+        let mut tagged = Vec::new();
+        bytes::encode(ROW, &row, &mut tagged);
+        self.rows.push(tagged.into());
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.rows.iter().map(Bytes::len).sum::<usize>() + self.rest.encoded_len()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What there is in an answer beside its rows.
 #[derive(Clone, PartialEq, prost::Message)]
 #[expect(missing_docs, reason = "as in the contract")]
-pub struct QueryMetricsResponse {
-    /// Each a [`MetricRow`].
-    #[prost(bytes = "bytes", repeated, tag = "1")]
-    pub rows: Vec<Bytes>,
+pub struct BesideRows {
     #[prost(message, optional, tag = "2")]
     pub freshness: Option<Freshness>,
     #[prost(uint32, tag = "3")]
@@ -105,8 +160,6 @@ pub use generated::{ingest_service_server, query_service_server};
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
     use crate::v1;
 

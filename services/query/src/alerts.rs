@@ -15,12 +15,13 @@ use deskpulse_proto::v1::{
     AlertKind, CollectPlan, ListPlace, ListSubjectsRequest, QueryMetricsRequest, SubjectFigure, ThresholdRule, Unit,
     WatchAlertsRequest, WatchAlertsResponse, WatchRequest,
 };
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use crate::answer::{row_of, timestamp};
+use crate::answer::{decoded, timestamp};
 use crate::query_service::{Asker, now};
 use crate::question;
 use crate::{token, wire};
@@ -330,8 +331,8 @@ impl Rule {
     /// Tells when it has begun to hold for as long as it has to, and when it has ceased to.
     async fn look(&mut self, asker: &Asker, now: Timestamp) -> Result<Option<WatchAlertsResponse>, Status> {
         let answer = asker.answer(self.at(now)).await?;
-        let row = answer.rows.first().map(|row| row_of(row));
-        let figure = row.as_ref().and_then(|row| row.values.first());
+        let answer = decoded(&answer.encode_to_vec());
+        let figure = answer.rows.first().and_then(|row| row.values.first());
         let value = figure.and_then(|figure| {
             let percentile = figure.percentiles.first().map(|percentile| percentile.value);
             percentile.or_else(|| figure.shares.first().map(|share| share.share)).or(figure.value)

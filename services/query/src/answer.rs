@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use deskpulse_core::fact::Clock;
@@ -11,7 +12,7 @@ use deskpulse_core::kpi::{Extent, Figure, Unit};
 use deskpulse_core::snapshot::{self, Group, MAX_DISTINCT, MAX_ROWS, Only, Partial, distinct};
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
-use deskpulse_proto::raw::QueryMetricsResponse;
+use deskpulse_proto::raw::{BesideRows, QueryMetricsResponse, put_row};
 use deskpulse_proto::v1::{
     self, EarlierFigures, Freshness, GroupValue, MetricRow, MetricValue, PartitionPosition, PercentileValue,
     RunningTarget, ShareValue,
@@ -35,20 +36,43 @@ struct Row {
     /// None where the row was put on the wire and is not sorted by them.
     figures: Vec<Figure>,
     earlier: Option<Box<Earlier>>,
-    on_the_wire: Option<Bytes>,
 }
 
 /// A bucket of the earlier period, and the figures in it.
 type Earlier = (u32, Vec<Figure>);
 
 /// Some rows of a sheet, worked out by who collected them, in the order of the question.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Piece {
     rows: Vec<Row>,
+    /// They, where they are going to be answered as they are.
+    on_the_wire: Option<Encoded>,
     /// How many there are, worked out or too many for that.
     count: usize,
     /// How many distinct values these are made of.
     distinct: usize,
+}
+
+/// Rows as they lie in an answer, one after the other.
+#[derive(Debug, Default)]
+struct Encoded {
+    bytes: Bytes,
+    /// Where each row ends.
+    ends: Vec<usize>,
+}
+
+impl Encoded {
+    fn of(&self, rows: Range<usize>) -> Bytes {
+        let end = |rows: usize| rows.checked_sub(1).map_or(0, |last| self.ends[last]);
+        self.bytes.slice(end(rows.start)..end(rows.end))
+    }
+}
+
+/// Rows of a piece, by its number, that nothing of others comes between.
+#[derive(Debug, PartialEq, Eq)]
+struct Stretch {
+    piece: usize,
+    rows: Range<usize>,
 }
 
 impl Piece {
@@ -59,7 +83,7 @@ impl Piece {
 
     /// Whether they have been put on the wire, as they are going to be answered.
     pub(crate) fn is_on_the_wire(&self) -> bool {
-        self.rows.iter().all(|row| row.on_the_wire.is_some())
+        self.on_the_wire.is_some()
     }
 }
 
@@ -83,35 +107,32 @@ pub(crate) struct Moment {
 /// answered as they are.
 pub(crate) fn work_out(question: &Question, sheet: &Sheet, as_they_are: bool, collected: Vec<snapshot::Row>) -> Piece {
     let (count, distinct) = (collected.len(), distinct(collected.iter().map(|(_, partials)| partials)));
-    let mut rows = Vec::new();
-    if count <= MAX_ROWS && distinct <= MAX_DISTINCT {
-        let evaluate = Evaluate::of(question, sheet);
-        let mut wire = as_they_are.then(|| Wire::new(question, sheet, None, count));
-        rows.reserve(count);
-        for ((group, bucket), partials) in collected {
-            let mut row = evaluate.row(group, bucket, &partials);
-            if let Some(wire) = &mut wire {
-                wire.put(&row);
-                if !question.order.has_figures() {
-                    row.figures = Vec::new();
-                }
-            }
-            rows.push(row);
-        }
-        if let Some(wire) = wire {
-            wire.give(rows.iter_mut());
-        }
-        rows.sort_by(|a, b| by_order(question, sheet, a, b));
+    if count > MAX_ROWS || distinct > MAX_DISTINCT {
+        return Piece { count, distinct, ..Piece::default() };
     }
-    Piece { rows, count, distinct }
+    let evaluate = Evaluate::of(question, sheet);
+    let mut rows: Vec<Row> =
+        collected.into_iter().map(|((group, bucket), partials)| evaluate.row(group, bucket, &partials)).collect();
+    rows.sort_by(|a, b| by_order(question, sheet, a, b));
+    let on_the_wire = as_they_are.then(|| {
+        let mut wire = Wire::new(question, sheet, None, count);
+        for row in &mut rows {
+            wire.put(row);
+            if !question.order.has_figures() {
+                row.figures = Vec::new();
+            }
+        }
+        wire.encoded()
+    });
+    Piece { rows, on_the_wire, count, distinct }
 }
 
-/// Makes an answer of what was worked out of each of a question's sheets.
+/// Makes an answer of what was worked out of each of a question's sheets; and how many rows it has, those of groups' totals included.
 pub(crate) fn answer(
     question: &Question,
     pieces: Vec<Vec<Piece>>,
     moment: &Moment,
-) -> Result<QueryMetricsResponse, Fault> {
+) -> Result<(QueryMetricsResponse, usize), Fault> {
     let mut pieces = pieces.into_iter();
     let mut of = |sheet| Filled { sheet, pieces: pieces.next().unwrap_or_default() };
     let [ours, theirs] = [Some(&question.sheets), question.earlier.as_ref()].map(|sheets| {
@@ -125,16 +146,18 @@ pub(crate) fn answer(
         Some((rows, group_totals, total)) => (Some(rows), group_totals, total),
         None => (None, None, None),
     };
-    let mut rows = together(question, rows, earlier_rows, question.fill_gaps)?;
-    let total_rows = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-    rows.truncate(question.limit.unwrap_or(MAX_ROWS));
+    let pieces = together(question, rows, earlier_rows, question.fill_gaps)?;
+    let total_rows = count(&pieces);
+    let limit = question.limit.unwrap_or(MAX_ROWS).min(total_rows);
 
-    let from = question.page.from();
-    let upto = from.saturating_add(question.page.size.unwrap_or(MAX_ROWS)).min(rows.len());
-    let is_last = upto == rows.len();
+    let from = question.page.from().min(limit);
+    let upto = from.saturating_add(question.page.size.unwrap_or(MAX_ROWS)).min(limit);
+    let is_last = upto == limit;
     let is_first = from == 0;
     let totals = |sheet: Option<Filled>, earlier| {
-        sheet.filter(|_| is_first).map_or_else(|| Ok(Vec::new()), |sheet| together(question, sheet, earlier, false))
+        let Some(sheet) = sheet.filter(|_| is_first) else { return Ok(Vec::new()) };
+        let pieces = together(question, sheet, earlier, false)?;
+        Ok::<Vec<Row>, Fault>(pieces.into_iter().flat_map(|piece| piece.rows).collect())
     };
     let mut group_totals = totals(group_totals, earlier_group_totals)?;
     let total = totals(total, earlier_total)?;
@@ -146,18 +169,28 @@ pub(crate) fn answer(
     }
     let after = After { moment: moment.number, now: question.now, rows: upto, time_zone: question.time_zone.clone() };
     let may_be_behind = moment.positions.iter().any(|position| position.may_be_behind);
-    let page = rows.get_mut(from..upto).unwrap_or_default();
-    let left = page.iter().filter(|row| row.on_the_wire.is_none());
-    let mut wire = Wire::new(question, &sheets.rows, earlier.map(|earlier| &earlier.rows), left.clone().count());
-    left.for_each(|row| wire.put(row));
-    wire.give(page.iter_mut().filter(|row| row.on_the_wire.is_none()));
+    let order = in_order(&pieces, |a, b| by_order(question, &sheets.rows, a, b));
+    let page = within(&order, from..upto);
+    let left = page.iter().filter(|stretch| !pieces[stretch.piece].is_on_the_wire());
+    let count = left.clone().map(|stretch| stretch.rows.len()).sum();
+    let mut wire = Wire::new(question, &sheets.rows, earlier.map(|earlier| &earlier.rows), count);
+    rows_of(&pieces, left).for_each(|row| wire.put(row));
+    let (left, mut next) = (wire.encoded(), 0);
+    let rows = page.iter().map(|Stretch { piece, rows }| {
+        if let Some(encoded) = &pieces[*piece].on_the_wire {
+            return encoded.of(rows.clone());
+        }
+        next += rows.len();
+        left.of(next - rows.len()..next)
+    });
+    let rows = rows.collect();
     let messages = |rows: &[Row], sheet: fn(&Sheets) -> Option<&Sheet>| {
         let Some(ours) = sheet(sheets) else { return Vec::new() };
         let mut wire = Wire::new(question, ours, earlier.and_then(sheet), 0);
         rows.iter().map(|row| wire.message(row).clone()).collect()
     };
-    Ok(QueryMetricsResponse {
-        rows: page.iter_mut().filter_map(|row| row.on_the_wire.take()).collect(),
+    let count = upto - from + group_totals.len();
+    let rest = BesideRows {
         group_totals: messages(&group_totals, |sheets| sheets.group_totals.as_ref()),
         total: messages(&total, |sheets| sheets.total.as_ref()).pop(),
         freshness: Some(Freshness {
@@ -165,74 +198,151 @@ pub(crate) fn answer(
             answer_time: Some(timestamp(question.now.millis())),
             complete_until: (!may_be_behind).then(|| timestamp(moment.asked_at.millis())),
         }),
-        total_rows,
+        total_rows: u32::try_from(total_rows).unwrap_or(u32::MAX),
         next_page_token: if is_last { String::new() } else { question.page.token(&after) },
         time_zone: question.time_zone.clone(),
-    })
+    };
+    Ok((QueryMetricsResponse { rows, rest }, count))
 }
 
 /// The groups that come first, of what was collected for the ranking.
 pub(crate) fn top(question: &Question, ranking: &Sheet, pieces: Vec<Piece>) -> Result<Only, Fault> {
-    let rows = together(question, Filled { sheet: ranking, pieces }, None, false)?;
-    let groups = rows.into_iter().take(question.top).map(|row| row.group).collect();
+    let pieces = together(question, Filled { sheet: ranking, pieces }, None, false)?;
+    let order = in_order(&pieces, |a, b| by_order(question, ranking, a, b));
+    let groups = rows_of(&pieces, &order).take(question.top).map(|row| Arc::clone(&row.group)).collect();
     Ok(Only { groups, others: question.others })
 }
 
-/// The rows of a sheet, in the order of the question, each with what there is of it in the earlier period.
+/// The rows of a sheet, each with what there is of it in the earlier period, in pieces that are in the order of the question.
 fn together(
     question: &Question,
-    Filled { sheet, pieces }: Filled,
+    Filled { sheet, mut pieces }: Filled,
     earlier: Option<Filled>,
     fill_gaps: bool,
-) -> Result<Vec<Row>, Fault> {
-    let mut rows = rows_of(pieces)?;
+) -> Result<Vec<Piece>, Fault> {
+    check_pieces(&pieces)?;
+    let mut more: Vec<Row> = Vec::new();
     let evaluate = Evaluate::of(question, sheet);
     let missing = |group, bucket| evaluate.row(group, bucket, &[]);
-    if let Some(Filled { sheet: other, pieces }) = earlier {
+    if let Some(Filled { sheet: other, pieces: others }) = earlier {
         let same = same_numbers(&other.buckets, &sheet.buckets);
         let mut theirs: HashMap<(Group, u32), Box<Earlier>> = HashMap::new();
-        for Row { group, bucket, figures, .. } in rows_of(pieces)? {
+        check_pieces(&others)?;
+        for Row { group, bucket, figures, .. } in others.into_iter().flat_map(|piece| piece.rows) {
             if let Some(Some(ours)) = same.get(bucket as usize) {
                 theirs.insert((group, *ours), Box::new((bucket, figures)));
             }
         }
-        for row in &mut rows {
+        for row in pieces.iter_mut().flat_map(|piece| &mut piece.rows) {
             row.earlier = theirs.remove(&(Arc::clone(&row.group), row.bucket));
         }
         let only_theirs = theirs.into_iter();
-        rows.extend(
+        more.extend(
             only_theirs.map(|((group, bucket), earlier)| Row { earlier: Some(earlier), ..missing(group, bucket) }),
         );
     }
-    if sheet.is_one_row && rows.is_empty() {
-        rows.push(missing(Group::default(), 0));
+    if sheet.is_one_row && count(&pieces) + more.len() == 0 {
+        more.push(missing(Group::default(), 0));
     }
     if fill_gaps {
-        let missing_rows: Vec<Row> =
-            gaps(&rows, sheet, question)?.map(|(group, bucket)| missing(group, bucket)).collect();
-        rows.extend(missing_rows);
+        let rows = pieces.iter().flat_map(|piece| &piece.rows).chain(&more);
+        let gaps = gaps(rows, sheet, question)?;
+        more.extend(gaps.into_iter().map(|(group, bucket)| missing(group, bucket)));
     }
-    check_count(rows.len())?;
-    // Pieces are in order, and are merged.
-    rows.sort_by(|a, b| by_order(question, sheet, a, b));
-    Ok(rows)
+    more.sort_by(|a, b| by_order(question, sheet, a, b));
+    pieces.push(Piece { count: more.len(), rows: more, ..Piece::default() });
+    check_count(count(&pieces))?;
+    Ok(pieces)
 }
 
-/// The rows of all pieces, which are not too many.
-fn rows_of(pieces: Vec<Piece>) -> Result<Vec<Row>, Fault> {
+/// How many rows pieces have.
+fn count(pieces: &[Piece]) -> usize {
+    pieces.iter().map(Piece::count).sum()
+}
+
+/// The rows of pieces, each of which is in order, in the order of all.
+fn in_order(pieces: &[Piece], by: impl Fn(&Row, &Row) -> Ordering) -> Vec<Stretch> {
+    let filled = pieces.iter().enumerate().filter(|(_, piece)| !piece.rows.is_empty());
+    let mut lists: Vec<Vec<Stretch>> =
+        filled.map(|(number, piece)| vec![Stretch { piece: number, rows: 0..piece.rows.len() }]).collect();
+    while lists.len() > 1 {
+        let mut pairs = lists.into_iter();
+        lists = std::iter::from_fn(|| {
+            let one = pairs.next()?;
+            Some(match pairs.next() {
+                Some(other) => merged(pieces, one, other, &by),
+                None => one,
+            })
+        })
+        .collect();
+    }
+    lists.pop().unwrap_or_default()
+}
+
+/// The rows of two lists, each of which is in order, in one.
+fn merged(
+    pieces: &[Piece],
+    one: Vec<Stretch>,
+    other: Vec<Stretch>,
+    by: impl Fn(&Row, &Row) -> Ordering,
+) -> Vec<Stretch> {
+    let mut merged = Vec::with_capacity(one.len() + other.len());
+    let (mut one, mut other) = (one.into_iter().peekable(), other.into_iter().peekable());
+    // Now one goes on, up to where the other one does, now the other.
+    while let Some((Stretch { piece, rows }, next)) = one.peek_mut().zip(other.peek()) {
+        let next = &pieces[next.piece].rows[next.rows.start];
+        let before = leading(&pieces[*piece].rows[rows.clone()], |row| by(row, next).is_le());
+        let upto = rows.start + before;
+        if before > 0 {
+            merged.push(Stretch { piece: *piece, rows: rows.start..upto });
+        }
+        rows.start = upto;
+        if rows.start == rows.end {
+            one.next();
+        } else {
+            std::mem::swap(&mut one, &mut other);
+        }
+    }
+    merged.extend(one.chain(other));
+    merged
+}
+
+/// How many of some rows, the first ones, are such: mostly few, or all.
+fn leading(rows: &[Row], is_such: impl Fn(&Row) -> bool) -> usize {
+    let mut beyond = 1;
+    while rows.get(beyond - 1).is_some_and(&is_such) {
+        beyond *= 2;
+    }
+    let known = beyond / 2;
+    known + rows[known..rows.len().min(beyond)].partition_point(is_such)
+}
+
+/// Some of all rows, by their numbers in that order.
+fn within(order: &[Stretch], numbers: Range<usize>) -> Vec<Stretch> {
+    let mut next = 0;
+    let part = |Stretch { piece, rows }: &Stretch| {
+        let first = next;
+        next += rows.len();
+        let place = |number: usize| rows.start + number.clamp(first, next) - first;
+        Stretch { piece: *piece, rows: place(numbers.start)..place(numbers.end) }
+    };
+    order.iter().map(part).filter(|stretch| !stretch.rows.is_empty()).collect()
+}
+
+/// The rows of stretches.
+fn rows_of<'a>(pieces: &'a [Piece], stretches: impl IntoIterator<Item = &'a Stretch>) -> impl Iterator<Item = &'a Row> {
+    stretches.into_iter().flat_map(|Stretch { piece, rows }| &pieces[*piece].rows[rows.clone()])
+}
+
+/// Checks that pieces have not too much.
+fn check_pieces(pieces: &[Piece]) -> Result<(), Fault> {
     let distinct: usize = pieces.iter().map(|piece| piece.distinct).sum();
     if distinct > MAX_DISTINCT {
         let message =
             format!("there are {distinct} distinct values to count, the limit is {MAX_DISTINCT}: ask for less");
         return Err(Fault::new(Reason::TooManyRows, message));
     }
-    let count = pieces.iter().map(|piece| piece.count).sum();
-    check_count(count)?;
-    let mut pieces = pieces.into_iter();
-    let mut rows = pieces.next().map(|piece| piece.rows).unwrap_or_default();
-    rows.reserve(count - rows.len());
-    rows.extend(pieces.flat_map(|piece| piece.rows));
-    Ok(rows)
+    check_count(count(pieces))
 }
 
 fn check_count(count: usize) -> Result<(), Fault> {
@@ -260,9 +370,13 @@ fn same_numbers(buckets: &[Bucket], others: &[Bucket]) -> Vec<Option<u32>> {
 }
 
 /// The buckets in which groups have no row.
-fn gaps(rows: &[Row], sheet: &Sheet, question: &Question) -> Result<impl Iterator<Item = (Group, u32)>, Fault> {
-    let known: HashSet<(Group, u32)> = rows.iter().map(|row| (Arc::clone(&row.group), row.bucket)).collect();
-    let mut groups: HashSet<Group> = rows.iter().map(|row| Arc::clone(&row.group)).collect();
+fn gaps<'a>(
+    rows: impl Iterator<Item = &'a Row>,
+    sheet: &Sheet,
+    question: &Question,
+) -> Result<Vec<(Group, u32)>, Fault> {
+    let known: HashSet<(Group, u32)> = rows.map(|row| (Arc::clone(&row.group), row.bucket)).collect();
+    let mut groups: HashSet<Group> = known.iter().map(|(group, _)| Arc::clone(group)).collect();
     if question.group_by.iter().all(|grouping| grouping.dimension().is_none()) {
         groups.insert(Group::default());
     }
@@ -276,7 +390,7 @@ fn gaps(rows: &[Row], sheet: &Sheet, question: &Question) -> Result<impl Iterato
         return Err(Fault::in_field(Reason::TooManyRows, "fill_gaps", message));
     }
     let of_group = move |group: Group| (0..).take(buckets).map(move |bucket| (Arc::clone(&group), bucket));
-    Ok(groups.into_iter().flat_map(of_group).filter(move |row| !known.contains(row)))
+    Ok(groups.into_iter().flat_map(of_group).filter(|row| !known.contains(row)).collect())
 }
 
 /// Evaluates the formulas of all metrics over the rows of a sheet.
@@ -310,7 +424,7 @@ impl<'a> Evaluate<'a> {
         });
         let figures = of_metric.collect();
         let is_others = self.sheet.has_groups && self.has_dimensions && group.is_empty();
-        Row { group, is_others, bucket, figures, earlier: None, on_the_wire: None }
+        Row { group, is_others, bucket, figures, earlier: None }
     }
 }
 
@@ -356,11 +470,6 @@ fn by_group(question: &Question, sheet: &Sheet, a: &Row, b: &Row) -> Ordering {
     first.then_with(|| a.bucket.cmp(&b.bucket))
 }
 
-/// A row as it was before it was encoded.
-pub(crate) fn row_of(encoded: &[u8]) -> MetricRow {
-    MetricRow::decode(encoded).expect("it was encoded here")
-}
-
 /// An answer with its rows decoded.
 pub(crate) fn decoded(answer: &[u8]) -> v1::QueryMetricsResponse {
     v1::QueryMetricsResponse::decode(answer).expect("it was encoded here")
@@ -387,26 +496,21 @@ impl<'a> Wire<'a> {
     /// Puts a row behind those before it.
     fn put(&mut self, row: &Row) {
         self.message(row);
-        let from = self.ends.last().copied().unwrap_or(0);
-        // A slice takes its bytes faster than what may have to grow.
-        loop {
-            let mut rest = &mut self.bytes[from..];
-            let room = rest.len();
-            if self.row.encode(&mut rest).is_ok() {
-                self.ends.push(from + room - rest.len());
-                return;
+        let Self { row, bytes, ends, .. } = self;
+        put_row(row, |len| {
+            let from = ends.last().copied().unwrap_or(0);
+            let end = from + len;
+            if bytes.len() < end {
+                bytes.resize(2 * end, 0);
             }
-            self.bytes.resize(2 * self.bytes.len() + ROW_BYTES, 0);
-        }
+            ends.push(end);
+            &mut bytes[from..end]
+        });
     }
 
-    /// Gives the rows what was put on the wire of them.
-    fn give<'r>(self, rows: impl Iterator<Item = &'r mut Row>) {
-        let (bytes, mut from) = (Bytes::from(self.bytes), 0);
-        for (row, end) in rows.zip(self.ends) {
-            row.on_the_wire = Some(bytes.slice(from..end));
-            from = end;
-        }
+    /// What was put.
+    fn encoded(self) -> Encoded {
+        Encoded { bytes: self.bytes.into(), ends: self.ends }
     }
 
     fn message(&mut self, row: &Row) -> &MetricRow {
@@ -563,4 +667,49 @@ pub(crate) fn timestamp(ms: i64) -> prost_types::Timestamp {
 
 fn duration(ms: i64) -> prost_types::Duration {
     prost_types::Duration { seconds: ms / 1_000, nanos: (ms % 1_000) as i32 * 1_000_000 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn piece(mut buckets: Vec<u32>) -> Piece {
+        buckets.sort_unstable();
+        let row =
+            |bucket| Row { group: Group::default(), is_others: false, bucket, figures: Vec::new(), earlier: None };
+        Piece { count: buckets.len(), rows: buckets.into_iter().map(row).collect(), ..Piece::default() }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_that_are_in_order_come_together_in_order(
+            // Of what is alike, of stretches that nothing comes between, and of much that does.
+            buckets in (1u32..200).prop_flat_map(|most| prop::collection::vec(prop::collection::vec(0..most, 0..60), 0..8)),
+            from in 0usize..300,
+            count in 0usize..300,
+        ) {
+            let pieces: Vec<Piece> = buckets.iter().cloned().map(piece).collect();
+            let mut all: Vec<u32> = buckets.into_iter().flatten().collect();
+            all.sort_unstable();
+            let order = in_order(&pieces, |a, b| a.bucket.cmp(&b.bucket));
+            let found: Vec<u32> = rows_of(&pieces, &order).map(|row| row.bucket).collect();
+            prop_assert_eq!(&found, &all);
+            let upto = (from + count).min(all.len());
+            let from = from.min(upto);
+            let page = within(&order, from..upto);
+            let found: Vec<u32> = rows_of(&pieces, &page).map(|row| row.bucket).collect();
+            prop_assert_eq!(&found, &all[from..upto]);
+        }
+    }
+
+    #[test]
+    fn what_nothing_comes_between_is_one_stretch() {
+        let pieces =
+            [piece((0..100).filter(|bucket| *bucket != 50).collect()), piece((100..300).collect()), piece(vec![50])];
+        let order = in_order(&pieces, |a, b| a.bucket.cmp(&b.bucket));
+        let of = |piece, rows| Stretch { piece, rows };
+        assert_eq!(order, [of(0, 0..50), of(2, 0..1), of(0, 50..99), of(1, 0..200)]);
+    }
 }

@@ -243,8 +243,8 @@ impl Asker {
                 only?;
                 let pieces = pieces.next().expect("what can be asked was collected")?;
                 let is_first = returned == 0;
-                let answer = answer(question, pieces, &moment)?;
-                returned += answer.rows.len() + answer.group_totals.len();
+                let (answer, rows) = answer(question, pieces, &moment)?;
+                returned += rows;
                 if is_first || returned <= MAX_ROWS { Ok(answer) } else { Err(too_much_together("rows").into()) }
             });
             answers.collect()

@@ -51,7 +51,8 @@ impl Answer {
         let encoded = Bytes::from(answer.encode_to_vec());
         // When it was asked is no news, and neither is that the range has moved on with that.
         if query.end_time.is_some() && query.last.is_none() {
-            let said = QueryMetricsResponse { freshness: None, ..answer.clone() };
+            let mut said = answer.clone();
+            said.rest.freshness = None;
             return Self { encoded, digest: token::digest(&said) };
         }
         let mut said = decoded(&encoded);
