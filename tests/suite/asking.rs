@@ -329,6 +329,29 @@ fn the_top_groups_are_told_apart_and_the_others_counted_as_one() {
             assert_eq!(counted, if expected > 0 { vec![expected] } else { Vec::new() }, "others beside top {top}");
             assert!(rest.iter().all(|row| group(row) == ["-"]));
 
+            // Without the others, whole and cut short.
+            let alone = QueryMetricsRequest { others: false, ..request.clone() };
+            for limit in [0, 1, 2, 9] {
+                let few = if limit == 0 { told.len() } else { told.len().min(limit as usize) };
+                let answer = whole(&client, &QueryMetricsRequest { limit, ..alone.clone() }).await;
+                let rows: Vec<(u64, String)> =
+                    answer.rows.iter().map(|row| (row.values[0].count, group(row).concat())).collect();
+                assert_eq!(rows, told[..few], "top {top}, limit {limit}");
+                assert_eq!(answer.total_rows as usize, told.len());
+                assert!(answer.total.is_some(), "of everything, not of the top");
+                let mut page = QueryMetricsRequest { limit, page_size: 2, ..alone.clone() };
+                let mut paged = Vec::new();
+                for _ in 0..=told.len() {
+                    let answer = whole(&client, &page).await;
+                    paged.extend(answer.rows);
+                    page.page_token = answer.next_page_token;
+                    if page.page_token.is_empty() {
+                        break;
+                    }
+                }
+                assert_eq!(paged, answer.rows, "top {top}, limit {limit}, in pages");
+            }
+
             let daily = QueryMetricsRequest { interval: "1d".to_owned(), ..request.clone() };
             let daily = whole(&client, &daily).await;
             let mut sums: BTreeMap<(bool, String), u64> = BTreeMap::new();

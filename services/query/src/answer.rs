@@ -22,7 +22,7 @@ use prost::Message as _;
 use prost::bytes::Bytes;
 
 use crate::query_service::basis_on_the_wire;
-use crate::question::{After, Asked, GroupBy, OrderKey, Question, Sheet, Sheets, What};
+use crate::question::{After, Asked, GroupBy, OrderKey, Question, RowsWanted, Sheet, Sheets, What};
 
 /// About how many bytes a row takes.
 const ROW_BYTES: usize = 160;
@@ -105,7 +105,7 @@ pub(crate) struct Moment {
 
 /// Evaluates the formulas over some rows of one of a question's sheets, which nobody else has, and puts them on the wire where they are to be
 /// answered as they are.
-pub(crate) fn work_out(question: &Question, sheet: &Sheet, as_they_are: bool, collected: Vec<snapshot::Row>) -> Piece {
+pub(crate) fn work_out(question: &Question, sheet: &Sheet, wanted: RowsWanted, collected: Vec<snapshot::Row>) -> Piece {
     let (count, distinct) = (collected.len(), distinct(collected.iter().map(|(_, partials)| partials)));
     if count > MAX_ROWS || distinct > MAX_DISTINCT {
         return Piece { count, distinct, ..Piece::default() };
@@ -113,8 +113,14 @@ pub(crate) fn work_out(question: &Question, sheet: &Sheet, as_they_are: bool, co
     let evaluate = Evaluate::of(question, sheet);
     let mut rows: Vec<Row> =
         collected.into_iter().map(|((group, bucket), partials)| evaluate.row(group, bucket, &partials)).collect();
+    if let RowsWanted::First(first) = wanted
+        && first < count
+    {
+        rows.select_nth_unstable_by(first, |a, b| by_order(question, sheet, a, b));
+        rows.truncate(first);
+    }
     rows.sort_by(|a, b| by_order(question, sheet, a, b));
-    let on_the_wire = as_they_are.then(|| {
+    let on_the_wire = (wanted == RowsWanted::AsTheyAre).then(|| {
         let mut wire = Wire::new(question, sheet, None, count);
         for row in &mut rows {
             wire.put(row);
@@ -147,7 +153,7 @@ pub(crate) fn answer(
         None => (None, None, None),
     };
     let pieces = together(question, rows, earlier_rows, question.fill_gaps)?;
-    let total_rows = count(&pieces);
+    let total_rows = count(&pieces).min(question.most.unwrap_or(MAX_ROWS));
     let limit = question.limit.unwrap_or(MAX_ROWS).min(total_rows);
 
     let from = question.page.from().min(limit);

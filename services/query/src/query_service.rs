@@ -33,7 +33,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::alerts::{self, Alerts};
 use crate::answer::{Moment, Piece, answer, top, unit, work_out};
 use crate::conversations::Wanted;
-use crate::question::{self, Page, Question};
+use crate::question::{self, Page, Question, RowsWanted};
 use crate::watch::{Answers, Watches};
 use crate::wire;
 
@@ -190,7 +190,8 @@ impl Asker {
         let mut ranked = Vec::new().into_iter();
         if !rankings.is_empty() {
             let work_out = of(whose, |question, _, rows| {
-                work_out(question, question.ranking.as_ref().expect("only these are collected"), false, rows)
+                let ranking = question.ranking.as_ref().expect("only these are collected");
+                work_out(question, ranking, RowsWanted::First(question.top), rows)
             });
             match self.collect(rankings, number, work_out).await {
                 Ok((moment, pieces)) => (number, ranked) = (moment.number, pieces.into_iter()),
@@ -225,8 +226,8 @@ impl Asker {
             return only.into_iter().filter_map(Result::err).map(Err).collect();
         }
         let work_out = of(whose, |question, plan, rows| {
-            let (sheet, as_they_are) = question.sheet(plan);
-            work_out(question, sheet, as_they_are, rows)
+            let (sheet, wanted) = question.sheet(plan);
+            work_out(question, sheet, wanted, rows)
         });
         let (moment, pieces) = match self.collect(collections, number, work_out).await {
             Ok(collected) => collected,

@@ -38,7 +38,7 @@ pub(crate) struct Question {
     pub(crate) sheets: Sheets,
     /// The same of an earlier period.
     pub(crate) earlier: Option<Sheets>,
-    /// Every dimension's groups over the whole range, where only the first of them are wanted.
+    /// Every dimension's groups over the whole range, where only the first of them are wanted and rows do not tell which these are.
     pub(crate) ranking: Option<Sheet>,
     pub(crate) top: usize,
     pub(crate) others: bool,
@@ -47,6 +47,8 @@ pub(crate) struct Question {
     /// The zone that time was cut in; empty where it was not.
     pub(crate) time_zone: String,
     pub(crate) order: Order,
+    /// The most rows there are, as each is one of the first groups; `None` for all.
+    pub(crate) most: Option<usize>,
     /// The most rows to answer with; `None` for all.
     pub(crate) limit: Option<usize>,
     pub(crate) page: Page,
@@ -60,6 +62,17 @@ pub(crate) struct Sheet {
     pub(crate) has_groups: bool,
     /// Neither groups nor intervals: there is exactly one row.
     pub(crate) is_one_row: bool,
+}
+
+/// Which rows of a table come into the answer, in the order of the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowsWanted {
+    /// Perhaps any, perhaps with something beside it.
+    All,
+    /// Each, as it is.
+    AsTheyAre,
+    /// None but so many, the first ones.
+    First(usize),
 }
 
 /// The tables a question asks for, of one period.
@@ -147,8 +160,9 @@ impl Question {
         let plan = Periods { interval, time_parts, totals: request.totals, has_groups: !group_by.is_empty(), zone };
         let sheets = plan.sheets(range)?;
         let earlier = shift.map(|shift| plan.sheets(plan.shifted(range, shift)?)).transpose()?;
-        let ranking = (top > 0).then(|| plan.sheet(range, None, &[], true)).transpose()?;
         let is_cut = plan.interval.is_some() || !plan.time_parts.is_empty() || earlier.is_some();
+        let most = (top > 0 && !is_cut && !request.others).then_some(top);
+        let ranking = (top > 0 && most.is_none()).then(|| plan.sheet(range, None, &[], true)).transpose()?;
         let zone_name = plan.zone.iana_name().unwrap_or("UTC");
         Ok(Self {
             tenant: request.tenant,
@@ -164,6 +178,7 @@ impl Question {
             has_start: start.is_some(),
             time_zone: if is_cut { zone_name.to_owned() } else { String::new() },
             order,
+            most,
             limit: (request.limit > 0).then_some(request.limit as usize),
             page,
             now,
@@ -188,11 +203,20 @@ impl Question {
         self.sheets.iter().chain(self.earlier.iter().flat_map(Sheets::iter))
     }
 
-    /// The sheet that a plan of [`Self::plans`] is for, and whether each row collected for it is one of the answer, as it is.
-    pub(crate) fn sheet(&self, plan: usize) -> (&Sheet, bool) {
-        let is_whole = self.page.size.is_none() && self.page.after.is_none() && self.limit.is_none();
+    /// The sheet that a plan of [`Self::plans`] is for, and which of the rows collected for it come into the answer.
+    pub(crate) fn sheet(&self, plan: usize) -> (&Sheet, RowsWanted) {
         let sheet = self.all_sheets().nth(plan).expect("every plan is for a sheet");
-        (sheet, plan == 0 && is_whole && self.earlier.is_none())
+        if plan != 0 || self.earlier.is_some() {
+            return (sheet, RowsWanted::All);
+        }
+        let is_one_page = self.page.size.is_none() && self.page.after.is_none();
+        let wanted = match self.limit.into_iter().chain(self.most).min() {
+            // What is missing is told by all that is there.
+            Some(first) if !self.fill_gaps => RowsWanted::First(first),
+            None if is_one_page => RowsWanted::AsTheyAre,
+            _ => RowsWanted::All,
+        };
+        (sheet, wanted)
     }
 
     /// How many intervals its tables have.
