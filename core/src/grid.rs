@@ -21,6 +21,7 @@ mod column_tests;
 mod form;
 #[cfg(test)]
 mod interleavings;
+mod read_back;
 
 /// What a column is made of, where its writer and its readers meet.
 mod sync {
@@ -51,6 +52,7 @@ use cells::{Advice, Cell, Extent, Extents, Lens, QUARTER_HOUR_MS, Room, Shelf, V
 use chunk::{ChunkRef, Facts};
 use column::{Columns, Stretch, Writer};
 use form::{Draft, Forms, Member};
+use read_back::ReadBack;
 
 pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// So many chunks of about one size are made into one.
@@ -121,6 +123,8 @@ struct Day {
     last_epoch: Arc<AtomicU64>,
     /// What readers have summed up.
     cells: Shelf,
+    /// What they have read of the chunks.
+    read_back: Arc<ReadBack>,
 }
 
 impl Day {
@@ -311,9 +315,12 @@ impl DayWriter {
             return Arc::clone(visible);
         }
         let columns = Arc::clone(self.columns.as_ref().map_or(nothing, Writer::columns));
-        let put_away = self.put_away.as_slice().into();
+        let put_away: Arc<[ChunkRef]> = self.put_away.as_slice().into();
         let last_epoch = Arc::clone(&self.last_epoch);
-        let visible = Arc::new(Day { number: self.number, put_away, columns, last_epoch, cells: Shelf::new() });
+        let before = self.versions.last().and_then(Weak::upgrade).filter(|before| before.put_away == put_away);
+        let read_back = before.map(|before| Arc::clone(&before.read_back)).unwrap_or_default();
+        let cells = Shelf::new();
+        let visible = Arc::new(Day { number: self.number, put_away, columns, last_epoch, cells, read_back });
         self.versions.retain(|version| version.strong_count() > 0);
         self.versions.push(Arc::downgrade(&visible));
         self.visible = Some(Arc::clone(&visible));
@@ -640,7 +647,10 @@ impl Recorder {
         self.grid.room.set(to_bytes / CELLS_SHARE);
         if self.bytes() > to_bytes {
             // Whoever asks again makes them again.
-            self.days.list.iter().filter_map(|day| day.visible.as_ref()).for_each(|day| day.cells.clear());
+            for day in self.days.list.iter().filter_map(|day| day.visible.as_ref()) {
+                day.cells.clear();
+                day.read_back.clear();
+            }
         }
     }
 
@@ -704,8 +714,11 @@ impl Reader {
     }
 }
 
-/// What looking for a measure in a day counts as, in bytes.
+/// What looking for a measure in a day counts as, in bytes, and what a fact that was read back.
 const A_LOOK: usize = 64;
+const A_FACT: usize = 8;
+/// Up to how much of a day is worth having read all of it.
+const SHORT_MS: i64 = DAY_MS / 4;
 
 /// What a question may still read, over all its views and threads; it can be called off.
 #[derive(Debug)]
@@ -818,7 +831,10 @@ impl View {
     /// Gives up what questions left for others and nobody has read since the last sweep. Looks at every day of every tenant.
     pub fn sweep(&self) {
         self.grid.room.begin_sweep();
-        self.visible.tenants.values().flat_map(|days| days.iter()).for_each(|day| day.cells.sweep());
+        for day in self.visible.tenants.values().flat_map(|days| days.iter()) {
+            day.cells.sweep();
+            day.read_back.sweep();
+        }
     }
 
     /// The number of the partition.
@@ -920,7 +936,7 @@ impl View {
         number: usize,
         range: Range,
     ) -> Result<DayColumn<'a>, Unreadable> {
-        let (put_away, day_ms) = (self.put_away(tenant, day, number)?, day.begin_ms());
+        let (put_away, day_ms) = (self.put_away(tenant, day, number, range)?, day.begin_ms());
         let mut here = Vec::new();
         for (column, member) in day.columns.with(number) {
             column.stretches(day_ms, range, |stretch| here.push((member, stretch)));
@@ -995,24 +1011,35 @@ impl View {
         Ok(())
     }
 
-    /// The facts of a column of a day that are not here.
-    fn put_away(&self, tenant: Symbol, day: &Day, column: usize) -> Result<Vec<StoredFact>, Unreadable> {
+    /// The facts of a column of a day that are not here, those of a range or more.
+    fn put_away(&self, tenant: Symbol, day: &Day, number: usize, range: Range) -> Result<read_back::Facts, Unreadable> {
         let mut facts = Vec::new();
-        if !self.effort.reads_put_away && !day.put_away.is_empty() {
-            self.effort.left.store(0, Ordering::Relaxed);
-            return Ok(facts);
+        if day.put_away.is_empty() {
+            return Ok(read_back::Facts::Read(facts));
         }
-        let column = u16::try_from(column).expect("below 2^16");
+        if let Some(kept) = day.read_back.get(number, range) {
+            let is_left = self.effort.take(kept.as_slice().len() * A_FACT);
+            return Ok(if is_left { kept } else { read_back::Facts::Read(facts) });
+        }
+        if !self.effort.reads_put_away {
+            self.effort.left.store(0, Ordering::Relaxed);
+            return Ok(read_back::Facts::Read(facts));
+        }
+        let column = u16::try_from(number).expect("below 2^16");
         for chunk in &*day.put_away {
             let key = day_key(self.grid.partition, Kind::Chunk, tenant, day.number).u32(chunk.number).done();
             let missing = || Unreadable(format!("chunk {} of day {} is missing", chunk.number, day.number));
             let bytes = self.grid.archive.get(&key)?.ok_or_else(missing)?;
             if !self.effort.take(bytes.len()) {
-                return Ok(facts);
+                return Ok(read_back::Facts::Read(facts));
             }
             chunk::facts(&bytes, column, day.begin_ms(), |fact| facts.push(fact))?;
         }
-        Ok(facts)
+        // Who asks for more of a day mostly gets cells from the third time on, which take less room.
+        let (begin_ms, end_ms) = (day.begin_ms(), day.begin_ms() + DAY_MS);
+        let is_short = range.to_exclusive.min(end_ms) - range.from_inclusive.max(begin_ms) <= SHORT_MS;
+        let room = &self.grid.room;
+        Ok(if is_short { day.read_back.leave(number, facts, range, room) } else { read_back::Facts::Read(facts) })
     }
 }
 
@@ -1020,7 +1047,7 @@ impl View {
 struct DayColumn<'a> {
     day_ms: i64,
     range: Range,
-    put_away: Vec<StoredFact>,
+    put_away: read_back::Facts,
     here: Vec<(Member, Stretch<'a>)>,
 }
 
@@ -1036,7 +1063,7 @@ pub enum Seen<'a> {
 
 impl DayColumn<'_> {
     fn is_empty(&self) -> bool {
-        self.here.is_empty() && self.put_away.is_empty()
+        self.here.is_empty() && self.put_away.as_slice().is_empty()
     }
 
     /// How many bytes have to be read, beside what was put away.
@@ -1082,7 +1109,8 @@ impl DayColumn<'_> {
     #[inline]
     fn facts(&self, weight: Weight, epoch: u64, mut see: impl FnMut(StoredFact)) {
         let is_in = |at_ms: i64| self.range.contains(at_ms);
-        self.put_away.iter().filter(|fact| fact.weight == weight && is_in(fact.at_ms)).for_each(|fact| see(*fact));
+        let put_away = self.put_away.as_slice().iter();
+        put_away.filter(|fact| fact.weight == weight && is_in(fact.at_ms)).for_each(|fact| see(*fact));
         for (member, stretch) in self.here.iter().filter(|(member, _)| member.weight() == weight) {
             let rows = stretch.rows(self.day_ms).take_while(|(came, _)| *came <= epoch);
             rows.filter(|(_, row)| is_in(row.at_ms)).for_each(|(_, row)| see(row.fact(*member)));

@@ -492,7 +492,7 @@ impl Room {
     }
 
     /// What has no room now, and is not too large for all of it.
-    fn refuse(&self, bytes: usize) {
+    pub(super) fn refuse(&self, bytes: usize) {
         if bytes <= self.most.load(Relaxed) {
             self.refused.fetch_add(bytes, Relaxed);
         }
@@ -511,7 +511,7 @@ impl Room {
     }
 
     /// Takes room where there is any.
-    fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
+    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
         let most = self.most.load(Relaxed);
         let grown = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
         self.taken.fetch_update(Relaxed, Relaxed, grown).ok()?;
@@ -521,7 +521,7 @@ impl Room {
 
 /// Room that is taken until this is dropped.
 #[derive(Debug)]
-struct Taken {
+pub(super) struct Taken {
     bytes: usize,
     room: Arc<Room>,
 }
