@@ -767,7 +767,7 @@ impl Effort {
     }
 
     /// Takes so many bytes; false when they are not to be read.
-    fn take(&self, bytes: usize) -> bool {
+    pub(crate) fn take(&self, bytes: usize) -> bool {
         let bytes = bytes as u64;
         let take = |left: u64| Some(left.saturating_sub(bytes));
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);

@@ -31,8 +31,10 @@ pub use listed::{List, Listed, Listing, Place, list};
 
 /// The most groups × buckets an answer may have.
 pub const MAX_ROWS: usize = 100_000;
-/// The most ages a partition works out for one question: what is open times the intervals.
-const MAX_AGES: usize = 100_000_000;
+/// What an age of a level counts as, in bytes that are read: a question has at most some 30 million, what is open times the intervals.
+const AN_AGE: usize = 512;
+/// What a byte counts as that is held for an answer: a question holds at most 1 GiB of the ages of levels, and of whose they are.
+const HELD: usize = 16;
 /// The most subjects named for a level.
 pub const MAX_NEXT: usize = 100;
 /// The most distinct values of one answer, over all groups and intervals.
@@ -287,7 +289,7 @@ pub struct Only {
 /// The answer has more rows, or takes more work, than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the answer has more than {MAX_ROWS} rows, or more than {MAX_AGES} ages or {MAX_DISTINCT} distinct values to work out: \
+    "the answer has more than {MAX_ROWS} rows, or more than {MAX_DISTINCT} distinct values to work out: \
      ask for fewer groups, longer intervals or a shorter range"
 )]
 pub struct TooManyRows;
@@ -299,7 +301,11 @@ pub const MAX_READ: u64 = 16 << 30;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotCollected {
     /// The question has read as much as it may.
-    #[error("the question reads more than {} GiB of facts: ask for a shorter range, or for fewer metrics at once", MAX_READ >> 30)]
+    #[error(
+        "the question reads more than {} GiB of facts, or as much work of ages: ask for a shorter range, for longer intervals, or for \
+         fewer metrics at once",
+        MAX_READ >> 30
+    )]
     TooMuchToRead,
     /// Nobody waits for the answer any more.
     #[error("the question was called off")]
@@ -686,7 +692,6 @@ impl Collector<'_, '_, '_> {
         })?;
         let mut changes = changes.by_instant().into_iter().peekable();
         let mut level = Level::default();
-        let mut aged = 0;
         for (number, (at_ms, bucket)) in instants.into_iter().enumerate() {
             while let Some(((_, group, subject, value), count)) = changes.next_if(|((from, ..), _)| *from <= number) {
                 level.step((group, subject, value), count);
@@ -695,9 +700,8 @@ impl Collector<'_, '_, '_> {
                 let Some(partial) = self.partials.get(*group, bucket) else { return Ok(()) };
                 partial.count += count;
             }
-            aged += level.net.len();
-            if aged > MAX_AGES {
-                self.partials.give_up();
+            // Between two instants nothing else says that nobody waits any more.
+            if !self.view.effort().take(level.net.len() * AN_AGE) {
                 return Ok(());
             }
             if with_next {
@@ -750,6 +754,7 @@ impl Collector<'_, '_, '_> {
                 whose.push(*subject);
             }
         }
+        let mut held = 0;
         for (group, (_, is_older, whose)) in oldest {
             // Of equally old ones, the first in the alphabet, so that the answer does not depend on the arrival.
             let names: Vec<Option<Id>> =
@@ -759,8 +764,10 @@ impl Collector<'_, '_, '_> {
             {
                 let known = partial.more_mut().oldest.take().filter(|_| !is_older);
                 partial.more_mut().oldest = Some(known.map_or_else(|| first.clone(), |known| known.min(first.clone())));
+                held += partial.distribution.bytes();
             }
         }
+        self.view.effort().take(held * HELD);
         Ok(())
     }
 
@@ -785,6 +792,7 @@ impl Collector<'_, '_, '_> {
                 }
             }
             partial.more_mut().keep_next();
+            self.view.effort().take(partial.more().next.len() * size_of::<(i64, Id)>() * HELD);
         }
         Ok(())
     }
@@ -1188,6 +1196,37 @@ mod tests {
         let hours = (0..24u32).cycle().take(plan.cut.buckets().len()).collect();
         by_hour.cut = Cut::new(plan.cut.bounds().to_vec(), hours).expect("the bounds ascend");
         assert!(by_hour.in_parts(2, of(10)).is_none(), "several days add to an hour");
+    }
+
+    #[test]
+    fn ages_are_work_and_what_is_held_of_them_is_bounded() {
+        const MINUTES: u32 = 600;
+        let names = Names::default();
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let (tenant, series) = (names.symbol("t"), names.series(&DimensionValues::default()));
+        for minute in 0..MINUTES {
+            let subject = recorder.add_subject(format!("c{minute}").as_str().into());
+            let at = opening(minute, series).at;
+            let open = Fact { measure: Measure::Backlog, value: at.millis(), ..opening(minute, series) };
+            recorder.record(tenant, subject, &[open]);
+        }
+        recorder.publish();
+        let mut plan = openings(MINUTES, 1, Vec::new());
+        plan.parts[0] =
+            Part { measures: vec![Measure::Backlog], reduction: Reduction::LevelAge, ..plan.parts[0].clone() };
+        let collected = |bytes: usize| {
+            let view = reader.view().within(&Arc::new(Effort::of(bytes as u64)));
+            collect(&view, &names, tenant, &plan, &Gathered::default())
+        };
+        let rows = collected(usize::MAX).expect("few rows");
+        let ages: u64 = rows.values().map(|row| row[0].distribution.count()).sum();
+        let ages = usize::try_from(ages).expect("few");
+        assert!(ages > MINUTES as usize * MINUTES as usize / 2);
+        let held: usize = rows.values().map(|row| row[0].distribution.bytes()).sum();
+        assert!(collected(ages * AN_AGE + held * HELD + (1 << 20)).is_ok());
+        for too_little in [ages * AN_AGE, held * HELD, 1 << 20] {
+            assert_eq!(collected(too_little), Err(NotCollected::TooMuchToRead));
+        }
     }
 
     #[test]

@@ -87,6 +87,30 @@ fn an_answer_comes_at_once_and_again_when_it_has_changed() {
 }
 
 #[test]
+fn who_comes_later_gets_all_that_was_acknowledged_before() {
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        client.settle().await;
+        // None is told twice within the hour.
+        let request = WatchMetricsRequest { min_interval: Some(duration(3_600_000)), ..question() };
+        let mut first = watch(&client, &request).await.expect("a watch");
+        assert_eq!(counted(&next(&mut first).await), 0);
+        let mut late = Vec::new();
+        for number in 1..4 {
+            client.send(vec![opened(&format!("c{number}"), "blue")]).await;
+            let mut stream = watch(&suite.client(), &request).await.expect("a watch");
+            assert_eq!(counted(&next(&mut stream).await), number);
+            late.push(stream);
+        }
+        let quiet = Duration::from_millis(500);
+        for stream in late.iter_mut().chain([&mut first]) {
+            assert!(timeout(quiet, stream.message()).await.is_err(), "told again before the hour is over");
+        }
+    });
+}
+
+#[test]
 fn answers_are_no_closer_than_asked_and_the_last_one_always_comes() {
     let suite = Suite::start();
     run(async {
@@ -163,6 +187,12 @@ fn a_question_up_to_now_is_answered_again_as_time_passes() {
         request.query = Some(ask("acme", "backlog_age").0);
         let mut stream = watch(&client, &request).await.expect("a watch");
         let age = |answer: WatchMetricsResponse| answer.answer.expect("an answer").rows[0].values[0].max;
+        let first = age(next(&mut stream).await);
+        assert!(age(next(&mut stream).await) > first);
+        // So does what somebody has been, though the range ends later.
+        let end = instant(now_ms() + 3_600_000);
+        request.query = Some(QueryMetricsRequest { end_time: Some(end), ..ask("acme", "backlog_age").0 });
+        let mut stream = watch(&client, &request).await.expect("a watch");
         let first = age(next(&mut stream).await);
         assert!(age(next(&mut stream).await) > first);
     });

@@ -367,6 +367,28 @@ fn the_contract_is_there_as_openapi_and_as_a_page() {
     }
 }
 
+#[test]
+fn local_times_are_those_of_the_tenant_as_intervals_are() {
+    let suite = Suite::start();
+    run(async {
+        fill(&suite.client()).await;
+        let set = r#"{"tenant":{"tenant":"acme","timeZone":"Asia/Kathmandu"}}"#;
+        let kept =
+            call(&suite, "POST", "/deskpulse.v1.ConfigService/SetTenant", "content-type: application/json\r\n", set);
+        assert_eq!(kept.status, 200, "{}", kept.body);
+        let path = "/api/v1/query?tenant=acme&metric=conversations_opened&interval=1d&fill_gaps=1&from=2026-06-01&to=2026-06-03";
+        let begins = |path: &str| -> Vec<String> {
+            let rows = get(&suite, path).json()["rows"].as_array().expect("rows").clone();
+            rows.iter().map(|row| row["interval_start"].as_str().expect("a time").to_owned()).collect()
+        };
+        assert_eq!(begins(path), ["2026-05-31T18:15:00Z", "2026-06-01T18:15:00Z"]);
+        let in_utc = begins(&format!("{path}&zone=UTC"));
+        assert_eq!(in_utc, ["2026-06-01T00:00:00Z", "2026-06-02T00:00:00Z"]);
+        // Other tenants have no zone of their own.
+        assert_eq!(begins(&path.replace("acme", "nobody")), in_utc);
+    });
+}
+
 /// An envelope of a Connect stream.
 fn enveloped(flags: u8, body: &str) -> Vec<u8> {
     let length = u32::try_from(body.len()).expect("short").to_be_bytes();

@@ -438,7 +438,7 @@ fn too_many_together() -> Fault {
 fn not_in_time() -> Fault {
     let message =
         format!("the question, or those before it, took longer than {} s: ask for less", COLLECT_PATIENCE.as_secs());
-    Fault::new(Reason::AggregationBehind, message)
+    Fault::new(Reason::TooMuchToRead, message)
 }
 
 fn other_log() -> Fault {

@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// For how long a moment is kept after it was last used.
 const PINNED_FOR: Duration = Duration::from_mins(1);
-/// The most moments kept: what they see cannot be given up. When there are more, the longest unused goes.
-const MOST: usize = 64;
+/// The most moments kept. When there are more, the longest unused goes. What they see cannot be given up for a minute, which one does as well as many.
+const MOST: usize = 4_096;
 
 /// The partitions as they were once.
 #[derive(Debug)]

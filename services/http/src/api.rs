@@ -2,11 +2,14 @@
 
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::upstream::Upstream;
-use deskpulse_proto::v1::{Basis, Clock, QueryMetricsRequest, QueryMetricsResponse, WatchMetricsRequest};
+use deskpulse_proto::v1::{
+    Basis, Clock, GetTenantRequest, GetTenantResponse, QueryMetricsRequest, QueryMetricsResponse, WatchMetricsRequest,
+};
 use deskpulse_text::{Failure, ask, json::message, sheet};
 use http::request::Parts;
 use http::{Response, StatusCode, header};
 use jiff::{Timestamp, tz::TimeZone};
+use prost::Message;
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 use tonic::Status;
@@ -30,18 +33,8 @@ pub(crate) async fn query(request: &Parts, grpc: Upstream) -> Response<Body> {
 }
 
 async fn answered(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Status> {
-    let (question, format) = question(request)?;
-    let method = call::method("/deskpulse.v1.QueryService/QueryMetrics");
-    let method =
-        method.ok_or_else(|| Status::from(Fault::new(Reason::Internal, "the contract has no QueryMetrics")))?;
-    let mut asked = DynamicMessage::new(method.input());
-    asked.transcode_from(&question).map_err(|error| Fault::new(Reason::Internal, error.to_string()))?;
-    let mut answer = call(&method, &asked, grpc).await?;
-    let first = answer.next().await?;
-    answer.next().await?;
-    let answer: QueryMetricsResponse = first
-        .and_then(|first| first.transcode_to().ok())
-        .ok_or_else(|| Status::from(Fault::new(Reason::Internal, "the method ended without an answer")))?;
+    let (question, format) = question(request, &grpc).await?;
+    let answer: QueryMetricsResponse = unary("/deskpulse.v1.QueryService/QueryMetrics", &question, grpc).await?;
     let internal = |error: String| Status::from(Fault::new(Reason::Internal, error));
     let csv = sheet::csv(&answer, &question.group_by).map_err(|error| internal(error.to_string()))?;
     Ok(match format {
@@ -57,6 +50,19 @@ async fn answered(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Sta
             text(StatusCode::OK, "application/json", body.to_string())
         }
     })
+}
+
+/// Calls a method of the contract that answers once.
+async fn unary<A: Message + Default>(path: &str, request: &impl Message, grpc: Upstream) -> Result<A, Status> {
+    let internal = |error: String| Status::from(Fault::new(Reason::Internal, error));
+    let method = call::method(path).ok_or_else(|| internal(format!("the contract has no {path}")))?;
+    let mut asked = DynamicMessage::new(method.input());
+    asked.transcode_from(request).map_err(|error| internal(error.to_string()))?;
+    let mut answer = call(&method, &asked, grpc).await?;
+    let first = answer.next().await?;
+    answer.next().await?;
+    let answer = first.and_then(|first| first.transcode_to().ok());
+    answer.ok_or_else(|| internal("the method ended without an answer".to_owned()))
 }
 
 /// The same figures as the CSV has, an object a line: numbers as numbers, what is empty left out.
@@ -87,7 +93,7 @@ pub(crate) async fn watch(request: &Parts, grpc: Upstream) -> Response<Body> {
 }
 
 async fn watched(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Status> {
-    let (question, _) = question(request)?;
+    let (question, _) = question(request, &grpc).await?;
     let every = parameters(request).find(|(name, _)| name == "every").map(|(_, text)| text);
     let every = every.map(|text| ask::duration(&text).ok_or_else(|| malformed("every", &text))).transpose()?;
     let watch = WatchMetricsRequest {
@@ -103,6 +109,16 @@ async fn watched(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Stat
     events::stream(&method, &asked, grpc).await
 }
 
+/// The zone of a tenant; UTC where none is set.
+async fn zone_of(tenant: &str, grpc: &Upstream) -> Result<TimeZone, Status> {
+    let request = GetTenantRequest { tenant: tenant.to_owned() };
+    let settings: GetTenantResponse = unary("/deskpulse.v1.ConfigService/GetTenant", &request, grpc.clone()).await?;
+    match settings.tenant.map(|tenant| tenant.time_zone).as_deref() {
+        None | Some("") => Ok(TimeZone::UTC),
+        Some(name) => ask::zone(name).map_err(|failure| unreadable("zone", &failure)),
+    }
+}
+
 fn parameters(request: &Parts) -> impl Iterator<Item = (String, String)> {
     let query = request.uri.query().unwrap_or_default();
     form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), value.into_owned()))
@@ -112,15 +128,16 @@ fn malformed(name: &str, text: &str) -> Status {
     Fault::in_field(Reason::FieldInvalid, name, format!("{name}: {text:?} cannot be read")).into()
 }
 
+fn unreadable(name: &str, failure: &Failure) -> Status {
+    Fault::in_field(Reason::FieldInvalid, name, format!("{name}: {failure}: {}", failure.hint())).into()
+}
+
 /// The question that a request's parameters ask.
-fn question(request: &Parts) -> Result<(QueryMetricsRequest, Format), Status> {
+async fn question(request: &Parts, grpc: &Upstream) -> Result<(QueryMetricsRequest, Format), Status> {
     let accepts_csv = header_text(&request.headers, header::ACCEPT).starts_with("text/csv");
     let mut format = if accepts_csv { Format::Csv } else { Format::Json };
     let mut question = QueryMetricsRequest::default();
     let (mut from, mut to) = (None, None);
-    let unreadable = |name: &str, failure: &Failure| -> Status {
-        Fault::in_field(Reason::FieldInvalid, name, format!("{name}: {failure}: {}", failure.hint())).into()
-    };
     for (name, text) in parameters(request) {
         let number = || text.parse::<u32>().map_err(|_| malformed(&name, &text));
         let is_set = || match text.as_str() {
@@ -171,8 +188,10 @@ fn question(request: &Parts) -> Result<(QueryMetricsRequest, Format), Status> {
             }
         }
     }
-    // Local times are those of the zone asked for; without one, of UTC.
+    // Local times are those of the zone asked for; without one, of the tenant's, as intervals are.
+    let has_times = from.is_some() || to.is_some();
     let zone = match question.time_zone.as_str() {
+        "" if has_times && !matches!(question.tenant.as_str(), "" | "-") => zone_of(&question.tenant, grpc).await?,
         "" => TimeZone::UTC,
         name => ask::zone(name).map_err(|failure| unreadable("zone", &failure))?,
     };

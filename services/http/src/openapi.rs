@@ -29,7 +29,7 @@ pub(crate) const PARAMETERS: [(&str, bool, &str); 19] = [
     ("to", false, "The end; now when absent."),
     ("last", false, "In place of `from`: the range begins so long before its end, as `1h`."),
     ("interval", false, "Cut the range: 1m, 5m, 15m, 30m, 1h, 1d, 1w, 1mo, 1q, 1y."),
-    ("zone", false, "The IANA time zone."),
+    ("zone", false, "The IANA time zone of intervals and of local times; without one, the tenant's."),
     ("basis", false, "event, cohort or as-of."),
     ("clock", false, "calendar or business."),
     ("order_by", false, "What to sort by, as in QueryMetrics."),

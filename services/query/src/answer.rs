@@ -21,7 +21,7 @@ use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 use prost::Message as _;
 use prost::bytes::Bytes;
 
-use crate::query_service::basis_on_the_wire;
+use crate::query_service::{MAX_ANSWER, basis_on_the_wire, too_long};
 use crate::question::{After, Asked, GroupBy, OrderKey, Question, RowsWanted, Sheet, Sheets, What};
 
 /// About how many bytes a row takes.
@@ -62,6 +62,10 @@ struct Encoded {
 }
 
 impl Encoded {
+    fn len(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
     fn of(&self, rows: Range<usize>) -> Bytes {
         let end = |rows: usize| rows.checked_sub(1).map_or(0, |last| self.ends[last]);
         self.bytes.slice(end(rows.start)..end(rows.end))
@@ -124,6 +128,9 @@ pub(crate) fn work_out(question: &Question, sheet: &Sheet, wanted: RowsWanted, c
         let mut wire = Wire::new(question, sheet, None, count);
         for row in &mut rows {
             wire.put(row);
+            if wire.is_too_long() {
+                break;
+            }
             if !question.order.has_figures() {
                 row.figures = Vec::new();
             }
@@ -180,8 +187,18 @@ pub(crate) fn answer(
     let left = page.iter().filter(|stretch| !pieces[stretch.piece].is_on_the_wire());
     let count = left.clone().map(|stretch| stretch.rows.len()).sum();
     let mut wire = Wire::new(question, &sheets.rows, earlier.map(|earlier| &earlier.rows), count);
-    rows_of(&pieces, left).for_each(|row| wire.put(row));
+    for row in rows_of(&pieces, left) {
+        wire.put(row);
+        if wire.is_too_long() {
+            break;
+        }
+    }
     let (left, mut next) = (wire.encoded(), 0);
+    let bytes =
+        pieces.iter().filter_map(|piece| piece.on_the_wire.as_ref()).map(Encoded::len).sum::<usize>() + left.len();
+    if bytes > MAX_ANSWER {
+        return Err(too_long(bytes));
+    }
     let rows = page.iter().map(|Stretch { piece, rows }| {
         if let Some(encoded) = &pieces[*piece].on_the_wire {
             return encoded.of(rows.clone());
@@ -514,6 +531,11 @@ impl<'a> Wire<'a> {
         });
     }
 
+    /// Whether there is no use in putting more.
+    fn is_too_long(&self) -> bool {
+        self.ends.last().is_some_and(|end| *end > MAX_ANSWER)
+    }
+
     /// What was put.
     fn encoded(self) -> Encoded {
         Encoded { bytes: self.bytes.into(), ends: self.ends }
@@ -609,7 +631,8 @@ fn put(place: &mut MetricValue, asked: &Asked, figure: &Figure, bucket: Option<&
     *sum = figure.extent.and_then(|(sum, _, _)| i64::try_from(sum).ok());
     *min = figure.extent.map(|(_, min, _)| min);
     *max = figure.extent.map(|(_, _, max)| max);
-    *percentile_relative_error = if figure.percentiles.is_empty() { 0.0 } else { RELATIVE_ERROR };
+    let is_of_buckets = !figure.percentiles.is_empty() || figure.distribution.is_some();
+    *percentile_relative_error = if is_of_buckets { RELATIVE_ERROR } else { 0.0 };
     percentiles.clear();
     let of_wanted = asked.options.percentiles.iter().zip(&figure.percentiles);
     percentiles.extend(

@@ -25,6 +25,7 @@ use deskpulse_proto::v1::{
     WatchRequest, WatchResponse,
 };
 use futures_util::{StreamExt as _, stream};
+use prost::Message as _;
 use tokio::runtime::Handle;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::BoxStream;
@@ -120,8 +121,13 @@ impl Asker {
         let (now, mut zones, mut intervals) = (now(), HashMap::new(), 0);
         for (place, request) in requests.into_iter().enumerate() {
             let question = self.question(request, now, &mut zones).await.and_then(|question| {
-                intervals += question.intervals();
-                if intervals <= MAX_ROWS { Ok(question) } else { Err(too_much_together("intervals").into()) }
+                // Who is refused leaves room for those after it.
+                let with_it = intervals + question.intervals();
+                if with_it > MAX_ROWS {
+                    return Err(too_much_together(&format!("{MAX_ROWS} intervals")).into());
+                }
+                intervals = with_it;
+                Ok(question)
             });
             match question {
                 Ok(question) if question.page.after.is_none() => {
@@ -239,14 +245,20 @@ impl Asker {
         let many = count(&pieces).max(1).saturating_mul(intervals.unwrap_or(1).max(1)) > many;
         let mut pieces = pieces.into_iter();
         let answers = move || {
-            let mut returned = 0;
+            let (mut rows_before, mut bytes_before) = (0, 0);
             let answers = questions.iter().zip(only).map(|(question, only)| {
                 only?;
                 let pieces = pieces.next().expect("what can be asked was collected")?;
-                let is_first = returned == 0;
                 let (answer, rows) = answer(question, pieces, &moment)?;
-                returned += rows;
-                if is_first || returned <= MAX_ROWS { Ok(answer) } else { Err(too_much_together("rows").into()) }
+                let (rows, bytes) = (rows_before + rows, bytes_before + answer.encoded_len());
+                if rows_before > 0 && rows > MAX_ROWS {
+                    return Err(too_much_together(&format!("{MAX_ROWS} rows")).into());
+                }
+                if bytes > MAX_ANSWER {
+                    return Err(too_long(bytes).into());
+                }
+                (rows_before, bytes_before) = (rows, bytes);
+                Ok(answer)
             });
             answers.collect()
         };
@@ -416,9 +428,20 @@ async fn apart<T: Send + 'static>(is_much: bool, work: impl FnOnce() -> T + Send
 
 /// Why a question of a batch is not answered, though it might be alone.
 fn too_much_together(what: &str) -> Fault {
-    let message =
-        format!("the questions of this batch up to this one have more than {MAX_ROWS} {what}: ask fewer at once");
+    let message = format!("the questions of this batch up to this one have more than {what}: ask fewer at once");
     Fault::new(Reason::TooManyRows, message)
+}
+
+/// The most bytes of an answer, and of those of a batch together: a little is left for what is around them.
+pub(crate) const MAX_ANSWER: usize = 4 * MAX_MESSAGE - (1 << 16);
+
+/// Why an answer is not given that has so many bytes or more.
+pub(crate) fn too_long(bytes: usize) -> Fault {
+    let message = format!(
+        "the answer, or those of the batch up to this one, has {bytes} bytes or more, the limit is {MAX_ANSWER}: ask for fewer rows, \
+         metrics, percentiles or histograms at once, or for pages"
+    );
+    Fault::new(Reason::MessageTooLarge, message)
 }
 
 /// What aggregation answers.

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use deskpulse_core::conversation::FIRST_CONTACT_WINDOW_MS;
+use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::server::Drain;
 use deskpulse_proto::raw::{QueryMetricsResponse, WatchMetricsResponse};
@@ -20,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::answer::decoded;
-use crate::query_service::Asker;
+use crate::query_service::{Asker, now};
 use crate::question;
 use crate::token;
 
@@ -44,16 +46,24 @@ pub(crate) type Answers = ReceiverStream<Result<WatchMetricsResponse, Status>>;
 struct Answer {
     encoded: Bytes,
     digest: u64,
+    /// Everything acknowledged before is counted.
+    asked: Instant,
 }
 
 impl Answer {
-    fn new(query: &QueryMetricsRequest, answer: &QueryMetricsResponse) -> Self {
+    /// Asks now.
+    async fn ask(query: &QueryMetricsRequest, of: &Asker) -> Result<Self, Status> {
+        let asked = Instant::now();
+        Ok(Self::new(query, &of.answer(query.clone()).await?, asked))
+    }
+
+    fn new(query: &QueryMetricsRequest, answer: &QueryMetricsResponse, asked: Instant) -> Self {
         let encoded = Bytes::from(answer.encode_to_vec());
         // When it was asked is no news, and neither is that the range has moved on with that.
         if query.end_time.is_some() && query.last.is_none() {
             let mut said = answer.clone();
             said.rest.freshness = None;
-            return Self { encoded, digest: token::digest(&said) };
+            return Self { encoded, digest: token::digest(&said), asked };
         }
         let mut said = decoded(&encoded);
         let asked_at = said.freshness.take().and_then(|freshness| freshness.answer_time);
@@ -63,7 +73,7 @@ impl Answer {
             // The first interval begins where the range does.
             row.interval_start.take_if(|_| query.last.is_some() && query.interval.is_empty());
         }
-        Self { encoded, digest: token::digest(&said) }
+        Self { encoded, digest: token::digest(&said), asked }
     }
 }
 
@@ -120,21 +130,25 @@ impl Watches {
             "" => None,
             resume => Some(token::read("resume_token", question, resume).map(|([digest], _)| digest)?),
         };
-        let mut latest = self.subscribe(asker, question, query, interval).await?;
+        // What cannot be asked is refused before anything is sent. Who listens already may have an answer from long ago.
+        let first = Answer::ask(&query, asker).await?;
+        let mut newest = first.asked;
+        let mut latest = self.subscribe(asker, question, query, interval, first.clone())?;
         let (sender, receiver) = mpsc::channel(1);
         let drain = drain.clone();
         tokio::spawn(async move {
             let mut sent = known;
+            let mut now: Latest = Ok(first);
             loop {
-                let now = latest.borrow_and_update().clone();
-                let message = match now {
-                    Ok(answer) if sent == Some(answer.digest) => None,
+                let message = match &now {
+                    Ok(answer) if answer.asked < newest || sent == Some(answer.digest) => None,
                     Ok(answer) => {
+                        newest = answer.asked;
                         sent = Some(answer.digest);
                         let resume_token = token::write(question, &[answer.digest], "");
-                        Some(Ok(WatchMetricsResponse { answer: Some(answer.encoded), resume_token }))
+                        Some(Ok(WatchMetricsResponse { answer: Some(answer.encoded.clone()), resume_token }))
                     }
-                    Err(status) => Some(Err(status)),
+                    Err(status) => Some(Err(status.clone())),
                 };
                 let is_last = matches!(message, Some(Err(_)));
                 if let Some(message) = message
@@ -143,7 +157,10 @@ impl Watches {
                     return;
                 }
                 tokio::select! {
-                    changed = latest.changed() => if changed.is_err() { return },
+                    changed = latest.changed() => match changed {
+                        Ok(()) => now.clone_from(&latest.borrow_and_update()),
+                        Err(_) => return,
+                    },
                     () = sender.closed() => return,
                     () = drain.streams_end() => {
                         let _ = sender.send(Err(draining())).await;
@@ -155,29 +172,23 @@ impl Watches {
         Ok(ReceiverStream::new(receiver))
     }
 
-    /// Listens to a question's answers, the first of which is there.
-    async fn subscribe(
+    /// Listens to a question's answers, the first of which is there: any since, older ones perhaps among them.
+    fn subscribe(
         &self,
         asker: &Asker,
         question: u64,
         query: QueryMetricsRequest,
         interval: Duration,
+        first: Answer,
     ) -> Result<watch::Receiver<Latest>, Status> {
         let key = question ^ u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).rotate_left(32);
-        let shared = |known: &HashMap<u64, watch::Sender<Latest>>| {
-            let sender = known.get(&key).filter(|sender| sender.borrow().is_ok());
-            sender.map(watch::Sender::subscribe)
-        };
-        if let Some(receiver) = shared(&self.known()) {
-            return Ok(receiver);
-        }
-        // What cannot be asked is refused before anything is sent.
-        let first = Answer::new(&query, &asker.answer(query.clone()).await?);
         let mut known = self.known();
-        if let Some(receiver) = shared(&known) {
+        let listeners: usize = known.values().map(watch::Sender::receiver_count).sum();
+        let shared = known.get(&key).filter(|sender| sender.borrow().is_ok()).map(watch::Sender::subscribe);
+        if let Some(mut receiver) = shared.filter(|_| listeners < LISTENERS) {
+            receiver.mark_changed();
             return Ok(receiver);
         }
-        let listeners: usize = known.values().map(watch::Sender::receiver_count).sum();
         if known.len() >= QUESTIONS || listeners >= LISTENERS {
             let message = format!(
                 "{} questions are watched by {listeners} listeners, the limits are {QUESTIONS} and {LISTENERS}: come back later",
@@ -210,30 +221,33 @@ fn draining() -> Status {
 
 /// Answers a question again and again, until nobody listens or it cannot be answered.
 async fn evaluate(asker: &Asker, query: &QueryMetricsRequest, interval: Duration, latest: &watch::Sender<Latest>) {
-    let changes_with_time = changes_with_time(query);
     let mut ticks: Option<Streaming<WatchResponse>> = None;
     let mut away_since: Option<Instant> = None;
+    let mut started = Instant::now();
     loop {
-        let started = Instant::now();
+        let news = async {
+            sleep_until(started + interval).await;
+            let longest = if changes_with_time(query, now()) { TIME_PASSES.saturating_sub(interval) } else { LONGEST };
+            changed(&mut ticks, Instant::now() + longest).await;
+        };
+        tokio::select! {
+            () = latest.closed() => return,
+            () = news => {}
+        }
+        started = Instant::now();
         let answered = async {
             if ticks.is_none() {
                 let tenant = query.tenant.clone();
                 let request = WatchRequest { min_interval_ms: 0, tenant };
                 ticks = Some(asker.changes(request).await?);
             }
-            asker.answer(query.clone()).await
+            Answer::ask(query, asker).await
         };
         match answered.await {
-            Ok(response) => {
+            Ok(answer) => {
                 away_since = None;
-                let answer = Answer::new(query, &response);
-                latest.send_if_modified(|latest| {
-                    let is_news = latest.as_ref().is_ok_and(|known| known.digest != answer.digest);
-                    if is_news {
-                        *latest = Ok(answer);
-                    }
-                    is_news
-                });
+                // Each listener knows what it was told: who came lately something else than the others.
+                let _ = latest.send_replace(Ok(answer));
             }
             Err(status) => {
                 ticks = None;
@@ -243,12 +257,6 @@ async fn evaluate(asker: &Asker, query: &QueryMetricsRequest, interval: Duration
                     return;
                 }
             }
-        }
-        sleep_until(started + interval).await;
-        let until = Instant::now() + if changes_with_time { TIME_PASSES.saturating_sub(interval) } else { LONGEST };
-        tokio::select! {
-            () = latest.closed() => return,
-            () = changed(&mut ticks, until) => {}
         }
     }
 }
@@ -266,7 +274,12 @@ async fn changed(ticks: &mut Option<Streaming<WatchResponse>>, until: Instant) {
     }
 }
 
-/// Whether an answer may change as time passes: what is asked up to now, as of now, or up to an instant that may lie ahead.
-fn changes_with_time(query: &QueryMetricsRequest) -> bool {
-    query.end_time.is_none() || query.basis() == Basis::AsOf
+/// Whether an answer may change as time passes: what is asked up to now, as of now, or up to an instant that lies ahead, or is so near that
+/// what began before may still be waited for.
+fn changes_with_time(query: &QueryMetricsRequest, now: Timestamp) -> bool {
+    let waited_for =
+        query.metrics.iter().filter_map(|metric| metric.within.as_ref()).map(|within| within.seconds).max();
+    let still_s = waited_for.unwrap_or(0).max(FIRST_CONTACT_WINDOW_MS / 1_000);
+    let is_past = |end: &prost_types::Timestamp| end.seconds.saturating_add(still_s) < now.millis() / 1_000;
+    query.basis() == Basis::AsOf || !query.end_time.as_ref().is_some_and(is_past)
 }

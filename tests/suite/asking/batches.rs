@@ -3,7 +3,8 @@
 use deskpulse_edge::fault;
 use deskpulse_proto::v1::query_outcome::Outcome;
 use deskpulse_proto::v1::{
-    BatchQueryMetricsRequest, QueryMetricsRequest, QueryMetricsResponse, QueryOutcome, StreamQueryMetricsRequest,
+    BatchQueryMetricsRequest, MetricSelection, QueryMetricsRequest, QueryMetricsResponse, QueryOutcome,
+    StreamQueryMetricsRequest,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -39,6 +40,35 @@ fn kinds() -> Vec<QueryMetricsRequest> {
         QueryMetricsRequest { tenant: "-".to_owned(), ..first_weeks },
         QueryMetricsRequest { tenant: "nobody".to_owned(), ..week },
     ]
+}
+
+#[test]
+fn an_answer_too_long_for_a_message_is_refused_and_says_what_to_do() {
+    let (suite, made) = fortnight(23);
+    run(async {
+        let client = filled(&suite, &made).await;
+        let percentiles = (0..100).map(f64::from).collect();
+        let at_most = (1..=100).map(|seconds| prost_types::Duration { seconds, nanos: 0 }).collect();
+        let metric = MetricSelection { percentiles, at_most, histogram: true, ..selection("first_response_time") };
+        // Some 70 KB a row.
+        let long = QueryMetricsRequest {
+            tenant: "-".to_owned(),
+            end_time: Some(timestamp("2026-06-20T00:00:00Z")),
+            metrics: vec![metric; 20],
+            interval: "1h".to_owned(),
+            group_by: vec!["team".to_owned(), "tag".to_owned()],
+            ..week(&["first_response_time"])
+        };
+        let sorted = QueryMetricsRequest { order_by: "count".to_owned(), fill_gaps: true, ..long.clone() };
+        for question in [&long, &sorted] {
+            let answered = client.query.clone().query_metrics(question.clone()).await;
+            let refused = answered.map(|answer| answer.get_ref().rows.len()).expect_err("too long");
+            assert_refused(&refused, Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "", "an answer too long");
+            assert!(refused.message().contains("ask for fewer rows"), "{}", refused.message());
+        }
+        let paged = QueryMetricsRequest { page_size: 10, ..long };
+        assert_eq!(whole(&client, &paged).await.rows.len(), 10);
+    });
 }
 
 #[test]
@@ -202,7 +232,7 @@ fn a_stream_answers_every_batch_under_its_number() {
 }
 
 #[test]
-fn a_batch_of_too_many_rows_answers_the_first_of_them() {
+fn who_is_too_much_for_a_batch_leaves_room_for_those_after_it() {
     let (suite, made) = fortnight(27);
     run(async {
         let client = filled(&suite, &made).await;
@@ -217,14 +247,14 @@ fn a_batch_of_too_many_rows_answers_the_first_of_them() {
         let small = QueryMetricsRequest { interval: String::new(), ..week(&["conversations_opened"]) };
         let alone = whole(&client, &minutes).await;
         assert_eq!((alone.total_rows, alone.rows.len()), (60_480, 1));
-        let outcomes = batch(&client, vec![small.clone(), minutes.clone(), minutes, small]).await.expect("answered");
+        let outcomes =
+            batch(&client, vec![small.clone(), minutes.clone(), minutes, small.clone()]).await.expect("answered");
         let [first, second, third, fourth]: [QueryOutcome; 4] = outcomes.try_into().expect("four");
         assert!(answer(first).is_ok());
         assert_eq!(answer(second).expect("answered").rows, alone.rows);
-        for (what, refused) in [("the second of many rows", third), ("what comes after it", fourth)] {
-            let status = answer(refused).expect_err(what);
-            assert_refused(&status, Code::ResourceExhausted, "TOO_MANY_ROWS", "", what);
-        }
+        let status = answer(third).expect_err("the second of many rows");
+        assert_refused(&status, Code::ResourceExhausted, "TOO_MANY_ROWS", "", "the second of many rows");
+        assert_eq!(answer(fourth).expect("there is room").rows, whole(&client, &small).await.rows);
     });
 }
 
