@@ -287,6 +287,36 @@ fn the_groups_of_an_answer_add_up_to_its_total_while_more_comes_in() {
 }
 
 #[test]
+fn many_who_ask_for_the_top_at_once_do_not_push_each_other_out() {
+    let (suite, made) = fortnight(31);
+    run(async {
+        let client = filled(&suite, &made).await;
+        let request = QueryMetricsRequest { top: 2, order_by: "-value".to_owned(), ..week(&["conversations_opened"]) };
+        let alone = whole(&client, &request).await;
+        // More than there once was room for.
+        let asking: Vec<_> = (0..300)
+            .map(|_| {
+                let (client, request) = (client.clone(), request.clone());
+                tokio::spawn(async move { whole(&client, &request).await.rows })
+            })
+            .collect();
+        for asked in asking {
+            assert_eq!(asked.await.expect("answered"), alone.rows);
+        }
+        // Nor do first pages.
+        let mut tokens = Vec::new();
+        for _ in 0..100 {
+            let page = QueryMetricsRequest { page_size: 1, ..request.clone() };
+            tokens.push(whole(&client, &page).await.next_page_token);
+        }
+        for page_token in tokens {
+            let page = QueryMetricsRequest { page_size: 1, page_token, ..request.clone() };
+            assert_eq!(whole(&client, &page).await.rows, alone.rows[1..2]);
+        }
+    });
+}
+
+#[test]
 fn the_top_groups_are_told_apart_and_the_others_counted_as_one() {
     let (suite, made) = fortnight(3);
     // First replies of the first week, under the tags of their conversations.

@@ -198,6 +198,17 @@ fn the_slowest_come_first_page_by_page() {
             (Unit::Milliseconds, Basis::Event, Clock::Calendar)
         );
         assert!(fastest.freshness.expect("always").complete_until.is_some());
+        // A level counts conversations; what is said of each is how long it has lasted.
+        for (name, unit) in [
+            ("backlog", Unit::Milliseconds),
+            ("unanswered_conversations", Unit::Milliseconds),
+            ("longest_wait", Unit::Milliseconds),
+            ("conversations_opened", Unit::Count),
+        ] {
+            let metric = Some(MetricSelection { name: name.to_owned(), ..Default::default() });
+            let listed = ListConversationsRequest { metric, page_size: 1, basis: 0, clock: 0, ..request.clone() };
+            assert_eq!(list(&client, &listed).await.expect("a page").unit(), unit, "{name}");
+        }
         // Between two pages, with what arrives in between left out of the later ones.
         let first = ListConversationsRequest { page_size: 10, ..wanted("conversations_opened") };
         let first_page = list(&client, &first).await.expect("a page");

@@ -5,7 +5,7 @@ use deskpulse_core::subject::ALL_TENANTS;
 use deskpulse_core::time::Timestamp;
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_proto::v1::{
-    CollectPlan, ConversationFigure, Freshness, ListConversationsRequest, ListConversationsResponse, ListPlace,
+    self, CollectPlan, ConversationFigure, Freshness, ListConversationsRequest, ListConversationsResponse, ListPlace,
     ListSubjectsRequest, ListSubjectsResponse, SubjectFigure,
 };
 
@@ -23,6 +23,8 @@ const MOST: usize = 1_000;
 pub(crate) struct Wanted {
     pub(crate) to_list: ListSubjectsRequest,
     asked: Asked,
+    /// That of what is listed of each: not always the metric's, as a level counts what has lasted for some time.
+    unit: v1::Unit,
     /// A digest of the request that all pages share.
     question: u64,
     now: Timestamp,
@@ -83,7 +85,7 @@ impl Wanted {
         let parts = asked.formula.behind(&asked.options);
         let measures = || parts.iter().flat_map(|part| part.measures.iter().copied());
         if measures().next().is_none() {
-            let message = format!("{} adds up time: no conversations stand behind it one by one", asked.metric.name);
+            let message = format!("no conversations stand behind {} one by one", asked.metric.name);
             return Err(Fault::in_field(Reason::NotApplicable, "metric.name", message));
         }
         if !measures().all(Measure::is_about_conversations) {
@@ -97,6 +99,11 @@ impl Wanted {
             return Err(Fault::in_field(Reason::InvalidRange, "end_time", "the range ends at or before its start"));
         }
         let (by_time, descending) = order(&request.order_by, measures().map(Measure::value_kind))?;
+        // Of what is counted, each has lasted for some time, or is due.
+        let unit = match measures().next().map(Measure::value_kind) {
+            Some(ValueKind::Duration | ValueKind::Start | ValueKind::Deadline) => v1::Unit::Milliseconds,
+            Some(ValueKind::Number | ValueKind::Nothing) | None => unit(asked.metric.unit),
+        };
         let to_list = ListSubjectsRequest {
             tenant: request.tenant,
             plan: Some(CollectPlan {
@@ -113,7 +120,7 @@ impl Wanted {
             limit: u32::try_from(size).unwrap_or(u32::MAX),
             moment,
         };
-        Ok(Self { to_list, asked, question, now })
+        Ok(Self { to_list, asked, unit, question, now })
     }
 
     /// The answer, from what aggregation listed.
@@ -132,7 +139,7 @@ impl Wanted {
             next_page_token: last.filter(|_| listed.moment != 0).map(token).unwrap_or_default(),
             conversations: listed.figures.into_iter().map(figure).collect(),
             total_size: listed.total,
-            unit: unit(self.asked.metric.unit).into(),
+            unit: self.unit.into(),
             basis: basis_on_the_wire(self.asked.basis).into(),
             clock: clock(&self.asked).into(),
             freshness: Some(Freshness {
