@@ -372,6 +372,48 @@ fn a_rule_is_told_when_it_begins_to_hold_and_when_it_ceases_to() {
 }
 
 #[test]
+fn a_rule_that_has_held_for_some_time_goes_on_from_the_token_of_another() {
+    const HOLD_MS: i64 = 4_000;
+    let suite = Suite::start();
+    run(async {
+        let client = suite.client();
+        client.settle().await;
+        let rule = |name: &str, hold_ms| ThresholdRule {
+            name: name.to_owned(),
+            metric: Some(MetricSelection { name: "conversations_opened".to_owned(), ..Default::default() }),
+            last: Some(duration(1_000)),
+            bound: Some(Bound::Under(1.0)),
+            hold: Some(duration(hold_ms)),
+            ..Default::default()
+        };
+        let request = WatchAlertsRequest { rules: vec![rule("at once", 0), rule("late", HOLD_MS)], ..all_of_acme() };
+        let mut stream = alerts(&client, &request).await.expect("a watch");
+        let first = loop {
+            let alert = next_alert(&mut stream).await;
+            if alert.kind() == AlertKind::Threshold {
+                break alert;
+            }
+        };
+        let told_ms = now_ms();
+        assert_eq!(first.rule, "at once");
+        drop(stream);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let resumed = WatchAlertsRequest { resume_token: first.resume_token, ..request };
+        let mut stream = alerts(&client, &resumed).await.expect("a watch");
+        let late = loop {
+            let alert = next_alert(&mut stream).await;
+            if alert.kind() == AlertKind::Threshold {
+                break alert;
+            }
+        };
+        let at = late.time.expect("a time");
+        let at_ms = at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000;
+        assert_eq!((late.rule.as_str(), late.ended), ("late", false));
+        assert!(at_ms <= told_ms + HOLD_MS, "it has held since before the first was told, {at_ms} after {told_ms}");
+    });
+}
+
+#[test]
 fn a_watch_that_cannot_be_kept_names_the_field_at_fault() {
     let suite = Suite::start();
     run(async {

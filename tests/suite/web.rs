@@ -368,6 +368,27 @@ fn the_contract_is_there_as_openapi_and_as_a_page() {
 }
 
 #[test]
+fn a_spreadsheet_reads_all_of_an_earlier_period() {
+    let suite = Suite::start();
+    run(async {
+        fill(&suite.client()).await;
+        let of = |days: &str| {
+            let path = format!("/api/v1/query?tenant=acme&metric=backlog_age:p50,%3C%3D20h&{days}");
+            get(&suite, &path).json()["rows"][0].clone()
+        };
+        let before = of("from=2026-06-01&to=2026-06-02");
+        let compared = of("from=2026-06-02&to=2026-06-03&compare_to=previous");
+        let share = format!("share<={}ms", 20 * 60 * 60 * 1_000);
+        for name in ["count", "value", "p50", &share] {
+            assert!(before[name].is_number(), "{before}");
+            assert_eq!(compared[format!("earlier_{name}")], before[name], "{name}: {compared}");
+        }
+        assert_ne!(compared["p50"], compared["earlier_p50"]);
+        assert!(before.get("earlier_p50").is_none());
+    });
+}
+
+#[test]
 fn local_times_are_those_of_the_tenant_as_intervals_are() {
     let suite = Suite::start();
     run(async {

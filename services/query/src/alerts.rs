@@ -77,6 +77,9 @@ struct Listener {
     told: BTreeSet<Identity>,
 }
 
+/// What says in a token that a rule was told.
+const TOLD: char = 't';
+
 /// Tells of alerts from now on, or from where a token says.
 pub(crate) async fn watch(asker: &Asker, drain: &Drain, request: WatchAlertsRequest) -> Result<Alerts, Status> {
     let mut listener = Listener::parse(asker, &request).await?;
@@ -195,7 +198,13 @@ impl Listener {
         let now = now();
         let oldest_ms = self.told_upto.0.min(now.millis() - LATENESS_MS);
         let mut news: Vec<(Identity, SubjectFigure)> = Vec::new();
-        for fact in self.known(asker, self.told_upto.0).await? {
+        let known = self.known(asker, self.told_upto.0).await?;
+        let mut values = Vec::with_capacity(self.rules.len());
+        for rule in &self.rules {
+            values.push(rule.value(asker, now).await?);
+        }
+        // From here on nothing fails: what is marked as told is told.
+        for fact in known {
             let identity = identity(&fact);
             if identity.0 <= now.millis() && self.told.insert(identity) {
                 news.push((identity, fact));
@@ -210,18 +219,31 @@ impl Listener {
             alerts.push(WatchAlertsResponse { resume_token: self.token(), ..alert(fact) });
         }
         self.told_upto = (now.millis(), u64::MAX);
-        for index in 0..self.rules.len() {
-            let told = match self.rules.get_mut(index) {
-                Some(rule) => rule.look(asker, now).await?,
-                None => None,
-            };
-            alerts.extend(told.map(|alert| WatchAlertsResponse { resume_token: self.token(), ..alert }));
+        let (mut told, mut states) = (Vec::new(), Vec::new());
+        for (index, (rule, value)) in self.rules.iter_mut().zip(values).enumerate() {
+            let before = rule.state();
+            let alert = rule.look(value, now);
+            // Until it is told, a rule stands as before, but for since when it has held.
+            states.push(match &alert {
+                Some(alert) if alert.ended => before,
+                Some(_) => rule.state().trim_end_matches(TOLD).to_owned(),
+                None => rule.state(),
+            });
+            told.extend(alert.map(|alert| (index, alert)));
+        }
+        for (index, alert) in told {
+            states[index] = self.rules[index].state();
+            alerts.push(WatchAlertsResponse { resume_token: self.token_of(&states), ..alert });
         }
         Ok(alerts)
     }
 
     fn token(&self) -> String {
-        let states: Vec<String> = self.rules.iter().map(Rule::state).collect();
+        self.token_of(&self.rules.iter().map(Rule::state).collect::<Vec<_>>())
+    }
+
+    /// A token with which rules go on from these states.
+    fn token_of(&self, states: &[String]) -> String {
         token::write(self.question, &[self.told_upto.0.cast_unsigned(), self.told_upto.1], &states.join("."))
     }
 
@@ -328,8 +350,8 @@ impl Rule {
         }
     }
 
-    /// Tells when it has begun to hold for as long as it has to, and when it has ceased to.
-    async fn look(&mut self, asker: &Asker, now: Timestamp) -> Result<Option<WatchAlertsResponse>, Status> {
+    /// Its figure at an instant; `None` where there is none.
+    async fn value(&self, asker: &Asker, now: Timestamp) -> Result<Option<f64>, Status> {
         let answer = asker.answer(self.at(now)).await?;
         let answer = decoded(&answer.encode_to_vec());
         let figure = answer.rows.first().and_then(|row| row.values.first());
@@ -339,7 +361,11 @@ impl Rule {
         });
         // A count of nothing is 0, other figures of nothing are none.
         let is_count = figure.is_some_and(|figure| figure.unit() == Unit::Count && figure.denominator.is_none());
-        let value = value.or(is_count.then_some(0.0));
+        Ok(value.or(is_count.then_some(0.0)))
+    }
+
+    /// Tells when it has begun to hold for as long as it has to, and when it has ceased to.
+    fn look(&mut self, value: Option<f64>, now: Timestamp) -> Option<WatchAlertsResponse> {
         let holds = value.is_some_and(|value| match self.bound {
             Bound::Over(bound) => value > bound,
             Bound::Under(bound) => value < bound,
@@ -355,26 +381,26 @@ impl Rule {
         if !holds {
             self.since = None;
             let was_told = std::mem::take(&mut self.is_told);
-            return Ok(was_told.then(|| alert(true, now)));
+            return was_told.then(|| alert(true, now));
         }
         let since = *self.since.get_or_insert(now);
         let due = Timestamp::clamped(since.millis() + self.hold_ms);
         let is_news = !self.is_told && due <= now;
         let told = is_news.then(|| alert(false, due));
         self.is_told |= is_news;
-        Ok(told)
+        told
     }
 
     /// How it stands, for a token.
     fn state(&self) -> String {
         let since = self.since.map(|since| since.millis().to_string()).unwrap_or_default();
-        if self.is_told { format!("{since}t") } else { since }
+        if self.is_told { format!("{since}{TOLD}") } else { since }
     }
 
     fn resume(&mut self, state: &str) {
-        let since = state.trim_end_matches('t');
+        let since = state.trim_end_matches(TOLD);
         self.since = since.parse().ok().and_then(Timestamp::from_millis);
-        self.is_told = self.since.is_some() && state.ends_with('t');
+        self.is_told = self.since.is_some() && state.ends_with(TOLD);
     }
 }
 

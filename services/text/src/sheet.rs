@@ -1,6 +1,6 @@
 //! An answer as lines of text: CSV with exact numbers, and the pieces tables share with it.
 
-use deskpulse_proto::v1::{Clock, MetricRow, QueryMetricsResponse, ShareValue};
+use deskpulse_proto::v1::{Clock, MetricRow, MetricValue, QueryMetricsResponse, ShareValue};
 use jiff::Timestamp;
 
 /// An answer as CSV: a line for each group, interval and metric, with exact numbers; empty where there is no value.
@@ -9,6 +9,10 @@ pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String,
     let percentiles =
         union(values().map(|value| value.percentiles.iter().map(|p| percentile_name(p.percentile)).collect()));
     let shares = union(values().map(|value| value.shares.iter().map(share_name).collect()));
+    let earlier = || answer.rows.iter().filter_map(|row| row.earlier.as_ref()).flat_map(|earlier| &earlier.values);
+    let earlier_percentiles =
+        union(earlier().map(|value| value.percentiles.iter().map(|p| percentile_name(p.percentile)).collect()));
+    let earlier_shares = union(earlier().map(|value| value.shares.iter().map(share_name).collect()));
     let mut writer = csv::Writer::from_writer(Vec::new());
     let fixed = [
         "interval_start",
@@ -31,6 +35,9 @@ pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String,
     header.extend(percentiles.iter().chain(&shares).map(String::as_str));
     header.extend(["clock", "variant", "provisional", "deadline"]);
     header.extend(["row", "earlier_start", "earlier_end", "earlier_count", "earlier_value"]);
+    let further: Vec<String> =
+        earlier_percentiles.iter().chain(&earlier_shares).map(|name| format!("earlier_{name}")).collect();
+    header.extend(further.iter().map(String::as_str));
     writer.write_record(&header)?;
     let rows = answer.rows.iter().map(|row| (row, RowKind::of(row)));
     let group_totals = answer.group_totals.iter().map(|row| (row, RowKind::GroupTotal));
@@ -47,10 +54,8 @@ pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String,
             cells.extend([value.metric.clone(), basis, unit, value.count.to_string(), exact(value.value)]);
             cells.extend([exact(value.numerator), exact(value.denominator), exact(value.sum)]);
             cells.extend([exact(value.min), exact(value.max), exact(value.pending), value.conversation.clone()]);
-            let percentile = |name: &String| value.percentiles.iter().find(|p| percentile_name(p.percentile) == *name);
-            cells.extend(percentiles.iter().map(|name| exact(percentile(name).map(|p| p.value))));
-            let share = |name: &String| value.shares.iter().find(|share| share_name(share) == *name);
-            cells.extend(shares.iter().map(|name| exact(share(name).map(|share| share.share))));
+            cells.extend(percentiles.iter().map(|name| percentile(value, name)));
+            cells.extend(shares.iter().map(|name| share(value, name)));
             cells.extend([exact(clock.map(|clock| word(clock.as_str_name(), "CLOCK_"))), value.variant.clone()]);
             cells.extend([value.provisional.to_string(), instant(value.deadline.as_ref())]);
             let earlier = row.earlier.as_ref();
@@ -60,10 +65,25 @@ pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String,
             cells.push(instant(earlier.and_then(|earlier| earlier.interval_end.as_ref())));
             cells.push(exact(figure.map(|figure| figure.count)));
             cells.push(exact(figure.and_then(|figure| figure.value)));
+            let of_earlier = |said: fn(&MetricValue, &str) -> String| {
+                move |name: &String| figure.map(|figure| said(figure, name)).unwrap_or_default()
+            };
+            cells.extend(earlier_percentiles.iter().map(of_earlier(percentile)));
+            cells.extend(earlier_shares.iter().map(of_earlier(share)));
             writer.write_record(&cells)?;
         }
     }
     text(writer)
+}
+
+/// A percentile of a figure, by its name; empty where there is none.
+fn percentile(value: &MetricValue, name: &str) -> String {
+    exact(value.percentiles.iter().find(|p| percentile_name(p.percentile) == name).map(|p| p.value))
+}
+
+/// The share of a figure's values at or below a bound, by its name.
+fn share(value: &MetricValue, name: &str) -> String {
+    exact(value.shares.iter().find(|share| share_name(share) == name).map(|share| share.share))
 }
 
 /// What was written.
