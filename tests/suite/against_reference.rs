@@ -6,7 +6,7 @@ use deskpulse_proto::v1::config_change::Change;
 use deskpulse_proto::v1::config_service_client::ConfigServiceClient;
 use deskpulse_proto::v1::query_outcome::Outcome;
 use deskpulse_proto::v1::{
-    BatchQueryMetricsRequest, ConfigChange, Event, MetricRow, QueryMetricsRequest, SetCalendarRequest,
+    BatchQueryMetricsRequest, ConfigChange, Event, MetricRow, MetricValue, QueryMetricsRequest, SetCalendarRequest,
     SetSlaPolicyRequest, SetTenantRequest,
 };
 use jiff::Timestamp;
@@ -172,6 +172,18 @@ async fn in_full(client: &Client, scenario: &Scenario, question: usize) -> Optio
             compare(request, &model.answer(request), &rows).map_err(|what| format!("compared: {what}"))?;
             let then = rows.into_iter().filter_map(|mut row| {
                 let earlier = row.earlier.take()?;
+                // Where nothing happened then, the row of it is one of nothing.
+                let is_nothing = |value: &MetricValue| {
+                    let counts = [Some(value.count), value.pending].into_iter().flatten();
+                    let numbers = [value.numerator, value.denominator].into_iter().flatten();
+                    counts.sum::<u64>() == 0
+                        && numbers.sum::<i64>() == 0
+                        && value.value.is_none_or(|value| value == 0.0)
+                };
+                let has_rows = !request.group_by.is_empty();
+                if has_rows && earlier.values.iter().all(is_nothing) {
+                    return None;
+                }
                 Some(MetricRow { interval_start: earlier.interval_start, values: earlier.values, ..row })
             });
             let then: Vec<MetricRow> = then.collect();

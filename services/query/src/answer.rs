@@ -247,6 +247,7 @@ fn together(
     let mut more: Vec<Row> = Vec::new();
     let evaluate = Evaluate::of(question, sheet);
     let missing = |group, bucket| evaluate.row(group, bucket, &[]);
+    let mut before = None;
     if let Some(Filled { sheet: other, pieces: others }) = earlier {
         let same = same_numbers(&other.buckets, &sheet.buckets);
         let mut theirs: HashMap<(Group, u32), Box<Earlier>> = HashMap::new();
@@ -263,6 +264,9 @@ fn together(
         more.extend(
             only_theirs.map(|((group, bucket), earlier)| Row { earlier: Some(earlier), ..missing(group, bucket) }),
         );
+        let mut there: HashMap<u32, u32> = HashMap::new();
+        there.extend((0..).zip(&same).filter_map(|(theirs, ours)| Some(((*ours)?, theirs))));
+        before = Some((Evaluate::of(question, other), there));
     }
     if sheet.is_one_row && count(&pieces) + more.len() == 0 {
         more.push(missing(Group::default(), 0));
@@ -271,6 +275,14 @@ fn together(
         let rows = pieces.iter().flat_map(|piece| &piece.rows).chain(&more);
         let gaps = gaps(rows, sheet, question)?;
         more.extend(gaps.into_iter().map(|(group, bucket)| missing(group, bucket)));
+    }
+    if let Some((evaluate, there)) = before {
+        // Where nothing happened then, that is what there is of it.
+        let rows = pieces.iter_mut().flat_map(|piece| &mut piece.rows).chain(&mut more);
+        for row in rows.filter(|row| row.earlier.is_none()) {
+            let nothing = |bucket: &u32| (*bucket, evaluate.row(Arc::clone(&row.group), *bucket, &[]).figures);
+            row.earlier = there.get(&row.bucket).map(nothing).map(Box::new);
+        }
     }
     more.sort_by(|a, b| by_order(question, sheet, a, b));
     pieces.push(Piece { count: more.len(), rows: more, ..Piece::default() });
