@@ -204,3 +204,18 @@ async fn question(request: &Parts, grpc: &Upstream) -> Result<(QueryMetricsReque
     question.end_time = instant("to", to)?.map(ask::wire_time);
     Ok((question, format))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_csv_to_the_last_digit() {
+        let numbers = [5.0 / 11.0, 0.1 + 0.2, 1.0 / 3.0, 1e15 + 0.3, 92.008_643_493_272_19];
+        let lines: Vec<String> = numbers.iter().map(|number| format!("blue,2026-06-01T00:00:00Z,{number}")).collect();
+        let csv = format!("team,interval_start,value\n{}\n", lines.join("\n"));
+        let rows = flat(&csv).expect("it is CSV");
+        let read: Vec<Option<f64>> = rows.iter().map(|row| row["value"].as_f64()).collect();
+        assert_eq!(read, numbers.map(Some));
+    }
+}
