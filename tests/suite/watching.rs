@@ -206,6 +206,16 @@ async fn next_alert(stream: &mut Streaming<WatchAlertsResponse>) -> WatchAlertsR
     timeout(PATIENCE, stream.message()).await.expect("in time").expect("no refusal").expect("it goes on")
 }
 
+/// The next one of a rule.
+async fn next_of_a_rule(stream: &mut Streaming<WatchAlertsResponse>) -> WatchAlertsResponse {
+    loop {
+        let alert = next_alert(stream).await;
+        if alert.kind() == AlertKind::Threshold {
+            return alert;
+        }
+    }
+}
+
 fn all_of_acme() -> WatchAlertsRequest {
     WatchAlertsRequest { tenant: "acme".to_owned(), ..Default::default() }
 }
@@ -341,11 +351,9 @@ fn a_rule_is_told_when_it_begins_to_hold_and_when_it_ceases_to() {
         let request = WatchAlertsRequest { rules, ..all_of_acme() };
         let mut stream = alerts(&client, &request).await.expect("a watch");
         let begun_ms = now_ms();
-        let told = async |stream: &mut Streaming<WatchAlertsResponse>| loop {
-            let alert = next_alert(stream).await;
-            if alert.kind() == AlertKind::Threshold {
-                return (alert.rule.clone(), alert.ended, alert);
-            }
+        let told = async |stream: &mut Streaming<WatchAlertsResponse>| {
+            let alert = next_of_a_rule(stream).await;
+            (alert.rule.clone(), alert.ended, alert)
         };
         let (name, ended, alert) = told(&mut stream).await;
         assert_eq!((name.as_str(), ended, alert.value), ("quiet", false, Some(0.0)));
@@ -388,24 +396,14 @@ fn a_rule_that_has_held_for_some_time_goes_on_from_the_token_of_another() {
         };
         let request = WatchAlertsRequest { rules: vec![rule("at once", 0), rule("late", HOLD_MS)], ..all_of_acme() };
         let mut stream = alerts(&client, &request).await.expect("a watch");
-        let first = loop {
-            let alert = next_alert(&mut stream).await;
-            if alert.kind() == AlertKind::Threshold {
-                break alert;
-            }
-        };
+        let first = next_of_a_rule(&mut stream).await;
         let told_ms = now_ms();
         assert_eq!(first.rule, "at once");
         drop(stream);
         tokio::time::sleep(Duration::from_secs(2)).await;
         let resumed = WatchAlertsRequest { resume_token: first.resume_token, ..request };
         let mut stream = alerts(&client, &resumed).await.expect("a watch");
-        let late = loop {
-            let alert = next_alert(&mut stream).await;
-            if alert.kind() == AlertKind::Threshold {
-                break alert;
-            }
-        };
+        let late = next_of_a_rule(&mut stream).await;
         let at = late.time.expect("a time");
         let at_ms = at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000;
         assert_eq!((late.rule.as_str(), late.ended), ("late", false));

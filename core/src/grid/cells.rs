@@ -457,7 +457,7 @@ impl Cells {
     }
 }
 
-/// How much memory the cells of a grid take, and may take.
+/// How much memory the cells of a grid, and what was [read back](super::read_back), take and may take.
 ///
 /// Who finds no room says so, again each time it is asked for, and tries again when there is. Once much was refused it is time to *sweep*: to
 /// give up the cells that nobody has read since the last sweep. Who has a clock sees to it that this was a while ago.

@@ -192,6 +192,16 @@ mod tests {
             Self { archive, tenant, series, subject, recorder, reader, standing: Vec::new() }
         }
 
+        /// With a fact in each minute of a day, all put away.
+        fn with_a_day() -> Self {
+            let mut world = Self::new();
+            for minute in 0..24 * 60 {
+                world.state(minute * 60_000, minute);
+            }
+            world.put_away();
+            world
+        }
+
         fn fact(&self, (at_ms, value): (i64, i64)) -> Fact {
             let (at, series) = (Timestamp::clamped(at_ms), self.series);
             let ColumnKey { measure, anchor, clock } = KEY;
@@ -309,11 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_the_third_time_is_not_read_again() {
-        let mut world = World::new();
-        for minute in 0..24 * 60 {
-            world.state(minute * 60_000, minute);
-        }
-        world.put_away();
+        let mut world = World::with_a_day();
         let reads = |world: &World, range| {
             let (facts, reads) = world.ask(&world.reader.view(), range);
             assert_eq!(facts, within(&world.standing, range));
@@ -349,11 +355,7 @@ mod tests {
 
     #[test]
     fn where_there_is_no_room_nothing_is_left() {
-        let mut world = World::new();
-        for minute in 0..24 * 60 {
-            world.state(minute * 60_000, minute);
-        }
-        world.put_away();
+        let mut world = World::with_a_day();
         world.recorder.limit_cells(1_000 * size_of::<StoredFact>() * CELLS_SHARE);
         let reads = |world: &World| world.ask(&world.reader.view(), hours(0, 1)).1;
         assert_eq!([0, 1, 2, 3].map(|_| reads(&world)), [1; 4]);

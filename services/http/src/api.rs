@@ -109,14 +109,11 @@ async fn watched(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Stat
     events::stream(&method, &asked, grpc).await
 }
 
-/// The zone of a tenant; UTC where none is set.
-async fn zone_of(tenant: &str, grpc: &Upstream) -> Result<TimeZone, Status> {
+/// The name of a tenant's zone; empty where none is set.
+async fn zone_of(tenant: &str, grpc: &Upstream) -> Result<String, Status> {
     let request = GetTenantRequest { tenant: tenant.to_owned() };
     let settings: GetTenantResponse = unary("/deskpulse.v1.ConfigService/GetTenant", &request, grpc.clone()).await?;
-    match settings.tenant.map(|tenant| tenant.time_zone).as_deref() {
-        None | Some("") => Ok(TimeZone::UTC),
-        Some(name) => ask::zone(name).map_err(|failure| unreadable("zone", &failure)),
-    }
+    Ok(settings.tenant.unwrap_or_default().time_zone)
 }
 
 fn parameters(request: &Parts) -> impl Iterator<Item = (String, String)> {
@@ -192,6 +189,9 @@ async fn question(request: &Parts, grpc: &Upstream) -> Result<(QueryMetricsReque
     let has_times = from.is_some() || to.is_some();
     let zone = match question.time_zone.as_str() {
         "" if has_times && !matches!(question.tenant.as_str(), "" | "-") => zone_of(&question.tenant, grpc).await?,
+        name => name.to_owned(),
+    };
+    let zone = match zone.as_str() {
         "" => TimeZone::UTC,
         name => ask::zone(name).map_err(|failure| unreadable("zone", &failure))?,
     };

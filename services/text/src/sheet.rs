@@ -5,14 +5,9 @@ use jiff::Timestamp;
 
 /// An answer as CSV: a line for each group, interval and metric, with exact numbers; empty where there is no value.
 pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String, csv::Error> {
-    let values = || answer.rows.iter().flat_map(|row| &row.values);
-    let percentiles =
-        union(values().map(|value| value.percentiles.iter().map(|p| percentile_name(p.percentile)).collect()));
-    let shares = union(values().map(|value| value.shares.iter().map(share_name).collect()));
-    let earlier = || answer.rows.iter().filter_map(|row| row.earlier.as_ref()).flat_map(|earlier| &earlier.values);
-    let earlier_percentiles =
-        union(earlier().map(|value| value.percentiles.iter().map(|p| percentile_name(p.percentile)).collect()));
-    let earlier_shares = union(earlier().map(|value| value.shares.iter().map(share_name).collect()));
+    let (percentiles, shares) = percentiles_and_shares(answer.rows.iter().flat_map(|row| &row.values));
+    let earlier = answer.rows.iter().filter_map(|row| row.earlier.as_ref()).flat_map(|earlier| &earlier.values);
+    let (earlier_percentiles, earlier_shares) = percentiles_and_shares(earlier);
     let mut writer = csv::Writer::from_writer(Vec::new());
     let fixed = [
         "interval_start",
@@ -74,6 +69,14 @@ pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String,
         }
     }
     text(writer)
+}
+
+/// The names of all percentiles and shares that figures have.
+fn percentiles_and_shares<'a>(values: impl Iterator<Item = &'a MetricValue> + Clone) -> (Vec<String>, Vec<String>) {
+    let percentiles =
+        values.clone().map(|value| value.percentiles.iter().map(|p| percentile_name(p.percentile)).collect());
+    let shares = values.map(|value| value.shares.iter().map(share_name).collect());
+    (union(percentiles), union(shares))
 }
 
 /// A percentile of a figure, by its name; empty where there is none.
