@@ -107,6 +107,7 @@ pub(crate) fn plan(bounds: Vec<i64>, group_by: &[Dimension]) -> Plan {
         only: None,
         cut: Cut::new(bounds, buckets).expect("the bounds ascend"),
         now: Timestamp::clamped(i64::from(DAYS) * DAY_MS),
+        rows_a_group: 1,
     }
 }
 

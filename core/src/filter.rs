@@ -7,6 +7,7 @@
 //! | `topic = "billing/*"` | a value starts with `billing/`; `"\*"` is the character itself |
 //! | `agent:*` | the dimension is set |
 //! | `country IN (DE, "FR")` | the dimension has one of these values (not part of AIP-160) |
+//! | `attributes.seats >= 10` | a value is a decimal number, and in this order to another: `<`, `<=`, `>`, `>=` |
 //! | `NOT x`, `-x` | `x` does not |
 //! | `x OR y` | either does |
 //! | `x AND y`, `x y` | both do |
@@ -18,9 +19,12 @@
 //! anything beyond ASCII that is not a space or a control character. In quotes, `\n`, `\r`, `\t` and
 //! `\u263A` are the usual characters, and `\` before ASCII punctuation is that punctuation.
 //!
-//! Of AIP-160, refused with a reason: order (`<`, `<=`, `>`, `>=`), free text, functions, `*`
-//! anywhere but at the end of a value, and a group in the place of a value.
+//! A decimal number is `10`, `-2.5` or `0012.50`, of any length, and compared exactly; values that are none have no order.
+//!
+//! Of AIP-160, refused with a reason: order among other values, free text, functions, `*` anywhere but at the end of a value, and
+//! a group in the place of a value.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
@@ -72,8 +76,99 @@ pub enum Filter {
         /// The values looked for, one or more.
         values: BTreeSet<Box<str>>,
     },
+    /// The dimension has a value that is a decimal number, in this order to another.
+    Ordered {
+        /// What is compared.
+        dimension: Dimension,
+        /// How.
+        order: Order,
+        /// The number compared with, as it was written.
+        number: Box<str>,
+    },
     /// The dimension has a value.
     IsSet(Dimension),
+}
+
+/// How a number is to stand to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// `<`
+    Below,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Above,
+    /// `>=`
+    AtLeast,
+}
+
+impl Order {
+    fn symbol(self) -> &'static str {
+        match self {
+            Self::Below => "<",
+            Self::AtMost => "<=",
+            Self::Above => ">",
+            Self::AtLeast => ">=",
+        }
+    }
+
+    /// Whether one number stands so to another; false where either is none.
+    fn holds(self, one: &str, other: &str) -> bool {
+        let (Some(one), Some(other)) = (Decimal::parse(one), Decimal::parse(other)) else { return false };
+        match self {
+            Self::Below => one < other,
+            Self::AtMost => one <= other,
+            Self::Above => one > other,
+            Self::AtLeast => one >= other,
+        }
+    }
+}
+
+/// A decimal number of any length.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal<'a> {
+    /// Never zero.
+    is_negative: bool,
+    /// Without zeros before them.
+    digits: &'a str,
+    /// Without zeros after them.
+    after_the_point: &'a str,
+}
+
+impl<'a> Decimal<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (is_negative, amount) = text.strip_prefix('-').map_or((false, text), |amount| (true, amount));
+        let (digits, after_the_point) = amount.split_once('.').unwrap_or((amount, "0"));
+        let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+        if !are_digits(digits) || !are_digits(after_the_point) {
+            return None;
+        }
+        let (digits, after_the_point) = (digits.trim_start_matches('0'), after_the_point.trim_end_matches('0'));
+        let is_zero = digits.is_empty() && after_the_point.is_empty();
+        Some(Self { is_negative: is_negative && !is_zero, digits, after_the_point })
+    }
+
+    /// Orders by size, without a sign.
+    fn size(&self) -> (usize, &'a str, &'a str) {
+        (self.digits.len(), self.digits, self.after_the_point)
+    }
+}
+
+impl Ord for Decimal<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.is_negative, other.is_negative) {
+            (false, false) => self.size().cmp(&other.size()),
+            (true, true) => other.size().cmp(&self.size()),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Decimal<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Filter {
@@ -110,6 +205,7 @@ impl Filter {
             Self::Equals { dimension, value } => any_value(dimension, &|it| it == &**value),
             Self::Prefix { dimension, prefix } => any_value(dimension, &|it| it.starts_with(&**prefix)),
             Self::OneOf { dimension, values } => any_value(dimension, &|it| values.contains(it)),
+            Self::Ordered { dimension, order, number } => any_value(dimension, &|it| order.holds(it, number)),
             Self::IsSet(dimension) => any_value(dimension, &|_| true),
         }
     }
@@ -123,6 +219,7 @@ impl Filter {
             Self::Equals { dimension, .. }
             | Self::Prefix { dimension, .. }
             | Self::OneOf { dimension, .. }
+            | Self::Ordered { dimension, .. }
             | Self::IsSet(dimension) => see(dimension),
         }
     }
@@ -223,14 +320,14 @@ pub enum FilterError {
         /// Where it stands.
         position: usize,
     },
-    /// A comparison by order.
-    #[error("{dimension} has no order to compare with {operator:?} at position {position}")]
-    NoOrder {
-        /// What was compared.
-        dimension: Dimension,
+    /// A comparison by order with something that is no number.
+    #[error("{operator} compares decimal numbers such as 10 or -2.5, which {value:?} at position {position} is not")]
+    NoNumber {
         /// `<`, `<=`, `>` or `>=`.
         operator: &'static str,
-        /// Where the operator stands.
+        /// What was to be compared with.
+        value: Box<str>,
+        /// Where it stands.
         position: usize,
     },
     /// Words that are compared with nothing.
@@ -281,7 +378,7 @@ impl FilterError {
             | Self::Unclosed { position }
             | Self::UnknownEscape { position }
             | Self::UnknownDimension { position, .. }
-            | Self::NoOrder { position, .. }
+            | Self::NoNumber { position, .. }
             | Self::FreeText { position }
             | Self::Function { position }
             | Self::Wildcard { position }
@@ -321,6 +418,9 @@ impl fmt::Display for Filter {
                     write!(f, "{comma}{}", Quoted(value, ""))?;
                 }
                 f.write_char(')')
+            }
+            Self::Ordered { dimension, order, number } => {
+                write!(f, "{dimension} {} {}", order.symbol(), Quoted(number, ""))
             }
             Self::IsSet(dimension) => write!(f, "{dimension}:*"),
         }
@@ -371,7 +471,7 @@ const COMPARISON: &str = "a comparison";
 /// expression = factor { ["AND"] factor }
 /// factor     = term { "OR" term }
 /// term       = { "NOT" | "-" } ( "(" expression ")" | comparison )
-/// comparison = dimension ( ("=" | "!=" | ":") value | "IN" "(" value { "," value } ")" )
+/// comparison = dimension ( ("=" | "!=" | ":" | "<" | "<=" | ">" | ">=") value | "IN" "(" value { "," value } ")" )
 /// ```
 struct Parser<'a> {
     text: &'a str,
@@ -385,7 +485,7 @@ enum Operator {
     Equals,
     Differs,
     Has,
-    Order(&'static str),
+    Order(Order),
     In,
 }
 
@@ -461,7 +561,6 @@ impl<'a> Parser<'a> {
         }
         let dimension = Dimension::parse(name);
         self.skip_space();
-        let operator_position = self.position;
         let Some(operator) = self.eat_operator() else {
             return Err(self.no_operator(name, position, dimension.is_some()));
         };
@@ -477,7 +576,10 @@ impl<'a> Parser<'a> {
                 let filter = equals(dimension, self.value("a value after \"!=\"")?);
                 Ok(Filter::Not(Box::new(filter)))
             }
-            Operator::Order(operator) => Err(FilterError::NoOrder { dimension, operator, position: operator_position }),
+            Operator::Order(order) => {
+                let number = self.number(order)?;
+                Ok(Filter::Ordered { dimension, order, number })
+            }
             Operator::In => {
                 let values = self.list()?;
                 Ok(Filter::OneOf { dimension, values })
@@ -496,8 +598,22 @@ impl<'a> Parser<'a> {
         } else if next.eq_ignore_ascii_case("IN") {
             FilterError::KeywordCase { keyword: "IN", position: self.position }
         } else {
-            self.expected("=, !=, : or IN after the dimension")
+            self.expected("=, !=, :, <, <=, >, >= or IN after the dimension")
         }
+    }
+
+    fn number(&mut self, order: Order) -> Result<Box<str>, FilterError> {
+        self.skip_space();
+        let position = self.position;
+        let Literal { text, wildcard } = self.value("a number")?;
+        if let Some(position) = wildcard {
+            return Err(FilterError::Wildcard { position });
+        }
+        let value = text.into_boxed_str();
+        if Decimal::parse(&value).is_none() {
+            return Err(FilterError::NoNumber { operator: order.symbol(), value, position });
+        }
+        Ok(value)
     }
 
     fn list(&mut self) -> Result<BTreeSet<Box<str>>, FilterError> {
@@ -584,10 +700,10 @@ impl<'a> Parser<'a> {
     fn eat_operator(&mut self) -> Option<Operator> {
         const SYMBOLS: [(&str, Operator); 7] = [
             // A symbol stands before any that it starts with.
-            ("<=", Operator::Order("<=")),
-            ("<", Operator::Order("<")),
-            (">=", Operator::Order(">=")),
-            (">", Operator::Order(">")),
+            ("<=", Operator::Order(Order::AtMost)),
+            ("<", Operator::Order(Order::Below)),
+            (">=", Operator::Order(Order::AtLeast)),
+            (">", Operator::Order(Order::Above)),
             ("!=", Operator::Differs),
             ("=", Operator::Equals),
             (":", Operator::Has),
@@ -755,6 +871,9 @@ mod tests {
             agent != "*" => NOT agent:*
             queue = a segment = b => team = "a" AND customer_segment = "b"
             attributes.plan_2=gold => attributes.plan_2 = "gold"
+            attributes.seats>=10 => attributes.seats >= "10"
+            attributes.seats < -2.50 OR team > '007' => attributes.seats < "-2.50" OR team > "007"
+            NOT attributes.seats <= 3 => NOT attributes.seats <= "3"
             topic = billing* => topic = "billing*"
             topic:"billing/*" => topic = "billing/*"
             topic != bill* => topic != "bill*"
@@ -831,8 +950,8 @@ mod tests {
             channel == chat => ! expected a value after "=" at position 9
             channel != AND tag:a => ! expected a value after "!=" at position 11
             channel:(a OR b) => ! expected a value after ":" at position 8
-            channel => ! expected =, !=, : or IN after the dimension at position 7
-            channel ! = a => ! expected =, !=, : or IN after the dimension at position 8
+            channel => ! expected =, !=, :, <, <=, >, >= or IN after the dimension at position 7
+            channel ! = a => ! expected =, !=, :, <, <=, >, >= or IN after the dimension at position 8
             channel IN chat => ! expected "(" after IN at position 11
             channel IN () => ! expected a value in the list at position 12
             channel IN (a,) => ! expected a value in the list at position 14
@@ -859,8 +978,13 @@ mod tests {
             tag:a and tag:b => ! keywords are upper case: write AND at position 6
             not tag:a => ! keywords are upper case: write NOT at position 0
             channel in (chat) => ! keywords are upper case: write IN at position 8
-            team >= 3 => ! team has no order to compare with ">=" at position 5
-            team<3 => ! team has no order to compare with "<" at position 4
+            priority >= high => ! >= compares decimal numbers such as 10 or -2.5, which "high" at position 12 is not
+            team<"" => ! < compares decimal numbers such as 10 or -2.5, which "" at position 5 is not
+            team < 1e3 => ! < compares decimal numbers
+            team < 1. => ! < compares decimal numbers
+            team < - => ! < compares decimal numbers
+            team > 3* => ! "*" at position 8 stands only for the end
+            team > => ! expected a number at position 6
             now() = 3 => ! functions are not supported at position 0
             topic.has('x') => ! functions are not supported at position 0
             team = cohort(x) => ! functions are not supported at position 7
@@ -928,6 +1052,12 @@ mod tests {
             ("tag = V*", fact("tag", &["new", "vip"]), false),
             ("channel:*", fact("channel", &["chat"]), true),
             ("channel:*", fact("tag", &["vip"]), false),
+            ("team > 9", fact("team", &["10"]), true),
+            ("team > 9", fact("team", &["ten"]), false),
+            ("team <= 9", fact("team", &["ten"]), false),
+            ("NOT team > 9", fact("team", &["ten"]), true),
+            ("NOT team > 9", fact("tag", &[]), true),
+            ("tag < 3", fact("tag", &["vip", "2.9"]), true),
         ];
         for (text, fact, want) in cases {
             let filter = Filter::parse(text);
@@ -953,8 +1083,28 @@ mod tests {
                 let all = values(dimension);
                 wanted.iter().filter(|it| all.contains(&it.to_string())).count() > 0
             }
+            Filter::Ordered { dimension, order, number } => {
+                let number: f64 = number.parse().expect("a number");
+                let read = |value: &String| value.parse::<f64>().ok();
+                let numbers: Vec<f64> = values(dimension).iter().filter_map(read).collect();
+                let holds = |it: &&f64| match order {
+                    Order::Below => **it < number,
+                    Order::AtMost => **it <= number,
+                    Order::Above => **it > number,
+                    Order::AtLeast => **it >= number,
+                };
+                numbers.iter().filter(holds).count() > 0
+            }
             Filter::IsSet(dimension) => !values(dimension).is_empty(),
         }
+    }
+
+    /// Numbers as one may write them, small enough to be told apart as `f64`.
+    fn numbers() -> impl Strategy<Value = String> {
+        ("-?", 0..1_100_u32, "0{0,2}", prop::option::of("[0-9]{1,3}")).prop_map(|(sign, whole, zeros, rest)| {
+            let rest = rest.map_or(String::new(), |rest| format!(".{rest}"));
+            format!("{sign}{zeros}{whole}{rest}")
+        })
     }
 
     fn dimensions() -> impl Strategy<Value = Dimension> {
@@ -976,6 +1126,8 @@ mod tests {
             (dimension.clone(), value.prop_filter("a prefix", |it| !it.is_empty()))
                 .prop_map(|(dimension, prefix)| Filter::Prefix { dimension, prefix }),
             (dimension.clone(), values).prop_map(|(dimension, values)| Filter::OneOf { dimension, values }),
+            (dimension.clone(), orders(), numbers())
+                .prop_map(|(dimension, order, number)| { Filter::Ordered { dimension, order, number: number.into() } }),
             dimension.prop_map(Filter::IsSet),
         ];
         leaf.prop_recursive(4, 16, 3, |inner| {
@@ -987,13 +1139,18 @@ mod tests {
         })
     }
 
+    fn orders() -> impl Strategy<Value = Order> {
+        prop::sample::select(vec![Order::Below, Order::AtMost, Order::Above, Order::AtLeast])
+    }
+
     fn any_value() -> impl Strategy<Value = String> {
         let character = prop_oneof![any::<char>(), prop::sample::select(r#""'\*-()n"#.chars().collect::<Vec<_>>())];
         prop::collection::vec(character, 0..5).prop_map(String::from_iter)
     }
 
     fn few_values() -> impl Strategy<Value = String> {
-        prop::sample::select(vec!["a", "ab", "b"]).prop_map(String::from)
+        let few = vec!["a", "ab", "b", "7", "-7.0", "1000"];
+        prop_oneof![prop::sample::select(few).prop_map(String::from), numbers()]
     }
 
     fn few_dimensions() -> impl Strategy<Value = Dimension> {
@@ -1043,6 +1200,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbers_are_in_their_order(one in numbers(), other in numbers()) {
+            // Adding zero makes a negative one positive.
+            let value = |text: &str| text.parse::<f64>().expect("a number") + 0.0;
+            let (read, other_read) = (Decimal::parse(&one), Decimal::parse(&other));
+            prop_assert_eq!(read.cmp(&other_read), value(&one).total_cmp(&value(&other)), "{} {}", one, other);
+        }
+
         #[test]
         fn the_canonical_text_is_read_as_the_same_filter(filter in filters(dimensions(), any_value())) {
             prop_assert_eq!(Filter::parse(&filter.to_string()), Ok(filter));

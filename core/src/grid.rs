@@ -774,7 +774,7 @@ impl Effort {
         !self.is_over()
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.is_spent() || self.is_called_off()
     }
 }

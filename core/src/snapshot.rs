@@ -102,6 +102,8 @@ pub struct Plan {
     pub cut: Cut,
     /// The instant of the question.
     pub now: Timestamp,
+    /// How many rows a group comes to at least: one, or one for each bucket where gaps are to be filled.
+    pub rows_a_group: usize,
 }
 
 impl Plan {
@@ -109,7 +111,7 @@ impl Plan {
     /// something of what came before it, or [parts](Cut::in_parts) would be short.
     #[must_use]
     pub fn in_parts(&self, count: usize, held: impl FnOnce() -> Option<Range>) -> Option<Vec<Self>> {
-        let Self { parts, filter, group_by, only, cut, now } = self;
+        let Self { parts, filter, group_by, only, cut, now, rows_a_group } = self;
         if !parts.iter().all(|part| part.reduction.is_of_each_interval()) {
             return None;
         }
@@ -120,6 +122,7 @@ impl Plan {
             only: only.clone(),
             cut,
             now: *now,
+            rows_a_group: *rows_a_group,
         };
         Some(cut.in_parts(count, held)?.into_iter().map(of_cut).collect())
     }
@@ -290,7 +293,7 @@ pub struct Only {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the answer has more than {MAX_ROWS} rows, or more than {MAX_DISTINCT} distinct values to work out: \
-     ask for fewer groups, longer intervals or a shorter range"
+     ask for fewer groups, longer intervals or a shorter range, or leave gaps as they are"
 )]
 pub struct TooManyRows;
 
@@ -436,7 +439,7 @@ fn collect_into<'a>(
 ) -> Result<(), NotCollected> {
     let has_business_hours = has_business_hours(view, tenant)?;
     for (index, part) in plan.parts.iter().enumerate() {
-        let partials = Partials::new((&mut *rows, left), (index, plan.parts.len()), view.effort());
+        let partials = Partials::new((&mut *rows, left), plan, index, view.effort());
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
         let table = groups.table(&part.filter, is_credited(part));
         let mut collector = Collector { view, tenant, plan, part, clock, groups, table, partials };
@@ -690,7 +693,14 @@ impl Collector<'_, '_, '_> {
             let seen_from = instants.partition_point(|(at_ms, _)| *at_ms < fact.at_ms);
             changes.add((seen_from, group, fact.subject, fact.value), fact.weight.sign());
         })?;
-        let mut changes = changes.by_instant().into_iter().peekable();
+        let changes = changes.by_instant();
+        // What stands is looked at again at each instant from then on.
+        let looks_from = |from: usize| i64::try_from(instants.len() - from).expect("a bounded number");
+        let looks: i64 = changes.iter().map(|((from, ..), change)| change * looks_from(*from)).sum();
+        if !self.view.effort().take(usize::try_from(looks).unwrap_or(0).saturating_mul(AN_AGE)) {
+            return Ok(());
+        }
+        let mut changes = changes.into_iter().peekable();
         let mut level = Level::default();
         for (number, (at_ms, bucket)) in instants.into_iter().enumerate() {
             while let Some(((_, group, subject, value), count)) = changes.next_if(|((from, ..), _)| *from <= number) {
@@ -701,7 +711,7 @@ impl Collector<'_, '_, '_> {
                 partial.count += count;
             }
             // Between two instants nothing else says that nobody waits any more.
-            if !self.view.effort().take(level.net.len() * AN_AGE) {
+            if self.view.effort().is_over() {
                 return Ok(());
             }
             if with_next {
@@ -925,6 +935,8 @@ struct Found {
     places: HashMap<(u32, u32), u32, RandomState>,
     /// For each group the bucket it was looked up for last, and its place: facts that follow each other are mostly of one bucket.
     last: Vec<Option<(u32, u32)>>,
+    /// How many groups there are.
+    groups: usize,
 }
 
 impl Found {
@@ -959,14 +971,16 @@ struct Partials<'a> {
     left: &'a Allowance,
     part: usize,
     parts: usize,
+    most_groups: usize,
     effort: &'a Effort,
     too_many: bool,
 }
 
 impl<'a> Partials<'a> {
     /// Of one part of so many; there is no need to read on for any of them once there are too many rows.
-    fn new((rows, left): (&'a mut Found, &'a Allowance), (part, parts): (usize, usize), effort: &'a Effort) -> Self {
-        Self { rows, left, part, parts, effort, too_many: false }
+    fn new((rows, left): (&'a mut Found, &'a Allowance), plan: &Plan, part: usize, effort: &'a Effort) -> Self {
+        let (parts, most_groups) = (plan.parts.len(), MAX_ROWS / plan.rows_a_group.max(1));
+        Self { rows, left, part, parts, most_groups, effort, too_many: false }
     }
 
     /// There are too many: what is left of the question is not read, here and in other partitions.
@@ -993,7 +1007,7 @@ impl<'a> Partials<'a> {
         if self.too_many {
             return None;
         }
-        let Found { rows, partials, places, last } = &mut *self.rows;
+        let Found { rows, partials, places, last, groups } = &mut *self.rows;
         let place = known.unwrap_or_else(|| {
             let place = u32::try_from(rows.len()).expect("a bounded number");
             rows.push((group, bucket));
@@ -1004,7 +1018,11 @@ impl<'a> Partials<'a> {
         if last.len() <= group as usize {
             last.resize(group as usize + 1, None);
         }
-        last[group as usize] = Some((bucket, place));
+        *groups += usize::from(last[group as usize].replace((bucket, place)).is_none());
+        if *groups > self.most_groups {
+            self.give_up();
+            return None;
+        }
         Some(place)
     }
 }
@@ -1049,6 +1067,7 @@ mod tests {
             only: None,
             cut: Cut::new(bounds, buckets).expect("the bounds ascend"),
             now: Timestamp::MAX,
+            rows_a_group: 1,
         }
     }
 
@@ -1289,6 +1308,30 @@ mod tests {
                     assert_eq!(collected.into_iter().flatten().sum::<usize>(), MINUTES as usize);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_group_too_many_is_noticed_where_each_has_a_row_for_every_gap() {
+        let names = Names::default();
+        let (mut recorder, reader) = grid(0, Arc::new(EmptyArchive)).expect("nothing to read");
+        let tenant = names.symbol("t");
+        let subject = recorder.add_subject("c".into());
+        for team in 0..3 {
+            let mut values = DimensionValues::default();
+            values.set(&Dimension::Team, Some(names.symbol(&format!("team {team}"))));
+            recorder.record(
+                tenant,
+                subject,
+                &[opening(team, names.series(&values)), opening(team + 10, names.series(&values))],
+            );
+        }
+        recorder.publish();
+        for (rows_a_group, is_too_many) in [(1, false), (MAX_ROWS / 3, false), (MAX_ROWS / 3 + 1, true)] {
+            let plan = Plan { rows_a_group, ..openings(20, 1, vec![Dimension::Team]) };
+            let rows = collect(&reader.view(), &names, tenant, &plan, &Gathered::default());
+            let rows = rows.map(|rows| rows.len());
+            assert_eq!(rows, if is_too_many { Err(TooManyRows.into()) } else { Ok(6) });
         }
     }
 

@@ -4,8 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use deskpulse_proto::v1::event::Payload;
 use deskpulse_proto::v1::{ConversationOpened, Dimensions, Event};
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Suite, ask, run, timestamp};
@@ -129,6 +132,22 @@ fn a_method_is_called_as_json_and_answers_what_grpc_answers() {
         let message: String = form_urlencoded::byte_serialize(question.to_string().as_bytes()).collect();
         let asked = get(&suite, &format!("{QUERY}?encoding=json&message={message}"));
         assert_eq!(asked.json()["rows"], answer.json()["rows"]);
+        // As Connect's clients write it: in base64, as protobuf, too.
+        let in_base64 = |encoding: &str, bytes: &[u8]| {
+            let message = URL_SAFE.encode(bytes);
+            get(&suite, &format!("{QUERY}?connect=v1&encoding={encoding}&base64=1&message={message}"))
+        };
+        let asked = in_base64("json", question.to_string().as_bytes());
+        assert_eq!(asked.json()["rows"], answer.json()["rows"]);
+        let refused = in_base64("proto", &ask("acme", "speed").0.encode_to_vec());
+        assert_eq!(refused.status, 400);
+        assert!(refused.body.contains("UNKNOWN_METRIC"), "{}", refused.body);
+        let batch = json!({ "queries": [question, question] }).to_string();
+        let batch: String = form_urlencoded::byte_serialize(batch.as_bytes()).collect();
+        let asked = get(&suite, &format!("/deskpulse.v1.QueryService/BatchQueryMetrics?message={batch}")).json();
+        for number in [0, 1] {
+            assert_eq!(asked["outcomes"][number]["answer"]["rows"], answer.json()["rows"], "{asked}");
+        }
     });
 }
 
@@ -194,6 +213,12 @@ fn a_refusal_says_the_same_in_both_worlds() {
         ("/api/v1/query?tenant=acme&metric=reopens:x", "FIELD_INVALID", "metric"),
         ("/api/v1/query?tenant=acme&metric=reopens&from=soon", "FIELD_INVALID", "from"),
         ("/api/v1/query?tenant=acme&metric=reopens&limit=many", "FIELD_INVALID", "limit"),
+        ("/api/v1/query?tenant=acme&metric=reopens&limit=-1", "FIELD_INVALID", "limit"),
+        ("/api/v1/query?tenant=acme&metric=reopens&every=1s", "FIELD_INVALID", "every"),
+        ("/api/v1/watch?tenant=acme&metric=reopens&format=csv", "FIELD_INVALID", "format"),
+        ("/deskpulse.v1.QueryService/QueryMetrics?encoding=xml", "FIELD_INVALID", "encoding"),
+        ("/deskpulse.v1.QueryService/QueryMetrics?compression=gzip&message=x", "FIELD_INVALID", "compression"),
+        ("/deskpulse.v1.QueryService/QueryMetrics?base64=1&message=%22", "FIELD_INVALID", "message"),
         ("/api/v1/query?tenant=acme&metric=reopens&zone=Mars", "FIELD_INVALID", "zone"),
         ("/api/v1/query?tenant=acme&metric=reopens&format=xml", "FIELD_INVALID", "format"),
         ("/api/v1/query?tenant=acme&metric=reopens&filter=team", "MALFORMED_FILTER", "filter"),
@@ -229,6 +254,12 @@ fn a_spreadsheet_reads_json_or_csv_of_the_same_figures() {
             assert_eq!(line[place("value")].parse::<f64>().ok(), row["value"].as_f64());
             assert_eq!(&line[place("channel")], row["channel"].as_str().unwrap_or_default());
         }
+        // A histogram's bytes are those of the contract's JSON.
+        let question = json!({"tenant": "acme", "metrics": [{"name": "backlog_age", "histogram": true}], "endTime": "2026-06-02T00:00:00Z"});
+        let said = post(&suite, QUERY, &question).json()["rows"][0]["values"][0]["histogram"].clone();
+        assert!(said.as_str().is_some_and(|text| text.len() > 40), "{said}");
+        let flat = get(&suite, "/api/v1/query?tenant=acme&metric=backlog_age:histogram&to=2026-06-02").json();
+        assert_eq!(flat["rows"][0]["histogram"], said);
     });
 }
 
@@ -360,7 +391,7 @@ fn the_contract_is_there_as_openapi_and_as_a_page() {
     let named = document["paths"]["/api/v1/query"]["get"]["parameters"].as_array().expect("parameters");
     let named: Vec<&str> = named.iter().filter_map(|parameter| parameter["name"].as_str()).collect();
     let refused = get(&suite, "/api/v1/query?tenants=acme").json();
-    assert_eq!(refused["message"], format!("there is no parameter \"tenants\": {}", named.join(", ")));
+    assert_eq!(refused["message"], format!("there is no parameter \"tenants\": give {}", named.join(", ")));
     for name in named {
         let said = get(&suite, &format!("/api/v1/query?{name}=%22"));
         assert!(!said.body.contains("there is no parameter"), "{name}: {}", said.body);
@@ -448,6 +479,7 @@ fn a_stream_of_connect_ends_when_the_callers_time_is_over() {
     assert!(until_then.contains("\"count\":\"4\""), "an answer comes first: {until_then}");
     assert!(until_then.contains("\"code\":\"deadline_exceeded\""), "{until_then}");
     assert!(until_then.contains("the 4000 ms of the call are over"), "{until_then}");
+    assert!(until_then.contains("\"reason\":\"DEADLINE_EXCEEDED\""), "{until_then}");
     let refused = answered("soon");
     assert!(refused.contains("\"code\":\"invalid_argument\"") && refused.contains("connect-timeout-ms"), "{refused}");
 }

@@ -96,7 +96,7 @@ pub fn list(
     let has_business_hours = super::has_business_hours(view, tenant)?;
     let mut first = First { listing, partition: view.partition(), facts: BTreeMap::new(), as_after: 0, total: 0 };
     for (index, part) in plan.parts.iter().enumerate() {
-        let partials = Partials::new((&mut rows, &left), (index, plan.parts.len()), view.effort());
+        let partials = Partials::new((&mut rows, &left), plan, index, view.effort());
         let clock = if has_business_hours { part.clock } else { Clock::Calendar };
         let table = groups.table(&part.filter, is_credited(part));
         let mut collector = Collector { view, tenant, plan, part, clock, groups: &mut groups, table, partials };

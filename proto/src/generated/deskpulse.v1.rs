@@ -1260,7 +1260,7 @@ pub struct QueryMetricsRequest {
     #[prost(message, repeated, tag = "2")]
     pub metrics: ::prost::alloc::vec::Vec<MetricSelection>,
     /// An AIP-160 filter over dimensions, for example `channel = "email" AND priority IN ("high", "urgent")`; empty for
-    /// everything. At most 4,096 bytes.
+    /// everything. `<`, `<=`, `>` and `>=` hold for values that are decimal numbers: `attributes.seats >= 10`. At most 4,096 bytes.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
     /// What to group by, at most 8 of: the dimensions, `tag` (a conversation with two tags counts in both), `weekday` and
@@ -4611,6 +4611,9 @@ pub struct CollectPlan {
     /// Only certain groups; absent: all of them.
     #[prost(message, optional, tag = "7")]
     pub only: ::core::option::Option<GroupSelection>,
+    /// How many rows a group comes to at least, as gaps are to be filled: the more of them, the fewer groups before RESOURCE_EXHAUSTED. 0 and 1: one.
+    #[prost(uint32, tag = "8")]
+    pub rows_a_group: u32,
 }
 /// Some groups.
 #[derive(Clone, PartialEq, ::prost::Message)]

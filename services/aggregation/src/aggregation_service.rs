@@ -619,7 +619,8 @@ fn plan(request: &CollectPlan) -> Result<Plan, Fault> {
     if only.is_some() && request.group_by.is_empty() {
         return Err(Fault::in_field(Reason::FieldInvalid, "only", "only certain groups need something to group by"));
     }
-    Ok(Plan { parts, filter, group_by, only, cut, now: Timestamp::clamped(request.now_ms) })
+    let rows_a_group = usize::try_from(request.rows_a_group).unwrap_or(usize::MAX);
+    Ok(Plan { parts, filter, group_by, only, cut, now: Timestamp::clamped(request.now_ms), rows_a_group })
 }
 
 fn only(selection: &v1::GroupSelection) -> Only {

@@ -41,6 +41,7 @@ Examples:
 After a metric's name and a colon, separated by commas, where the metric knows them:
   p50, p99.9           percentiles
   <=20s, <=1h30m       shares of values up to a bound
+  histogram            HdrHistogram's V2 encoding, in base64, with --output json or csv
   within=1h            response_rate: answered within; service_level: its bound, 20s unless given
   short=3s             abandons shorter than this are short, 5s unless given
   variant=of_offered   counted another way: `deskpulse metrics` lists the variants

@@ -85,6 +85,8 @@ reasons! {
     TooMuchToRead = "TOO_MUCH_TO_READ", ResourceExhausted;
     /// The caller ended the call before it was answered.
     CalledOff = "CALLED_OFF", Cancelled;
+    /// The time the caller gave is over.
+    DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded;
     /// What the page token stands for is not kept any more: ask again from the first page.
     PageExpired = "PAGE_EXPIRED", FailedPrecondition;
     /// This version cannot do that yet.

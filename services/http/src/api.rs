@@ -16,7 +16,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::call::{self, call};
-use crate::openapi::PARAMETERS;
+use crate::openapi::{EVERY, PARAMETERS};
 use crate::{connect, events, header_text, text};
 
 /// How an answer is written.
@@ -33,7 +33,7 @@ pub(crate) async fn query(request: &Parts, grpc: Upstream) -> Response<Body> {
 }
 
 async fn answered(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Status> {
-    let (question, format) = question(request, &grpc).await?;
+    let (question, format) = question(request, "format", &grpc).await?;
     let answer: QueryMetricsResponse = unary("/deskpulse.v1.QueryService/QueryMetrics", &question, grpc).await?;
     let internal = |error: String| Status::from(Fault::new(Reason::Internal, error));
     let csv = sheet::csv(&answer, &question.group_by).map_err(|error| internal(error.to_string()))?;
@@ -71,7 +71,7 @@ fn flat(csv: &str) -> Result<Vec<Value>, csv::Error> {
     let header = reader.headers()?.clone();
     // Ids and names stay texts, though they may look like numbers; so do the groups, which come first.
     let groups = header.iter().position(|name| name == "interval_start").unwrap_or(0);
-    let texts = ["metric", "basis", "unit", "conversation", "clock", "variant", "row"];
+    let texts = ["metric", "basis", "unit", "conversation", "clock", "variant", "row", "histogram"];
     let object = |record: csv::StringRecord| {
         let fields = header.iter().zip(&record).enumerate().filter(|(_, (_, text))| !text.is_empty());
         let value = |place: usize, name: &str, text: &str| match text.parse::<f64>() {
@@ -93,9 +93,10 @@ pub(crate) async fn watch(request: &Parts, grpc: Upstream) -> Response<Body> {
 }
 
 async fn watched(request: &Parts, grpc: Upstream) -> Result<Response<Body>, Status> {
-    let (question, _) = question(request, &grpc).await?;
-    let every = parameters(request).find(|(name, _)| name == "every").map(|(_, text)| text);
-    let every = every.map(|text| ask::duration(&text).ok_or_else(|| malformed("every", &text))).transpose()?;
+    let (question, _) = question(request, EVERY.0, &grpc).await?;
+    let every = parameters(request).find(|(name, _)| name == EVERY.0).map(|(_, text)| text);
+    let every = every.map(|text| ask::duration(&text).ok_or_else(|| malformed(EVERY.0, &text, "a length such as 1s")));
+    let every = every.transpose()?;
     let watch = WatchMetricsRequest {
         query: Some(question),
         min_interval: every,
@@ -121,26 +122,26 @@ fn parameters(request: &Parts) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), value.into_owned()))
 }
 
-fn malformed(name: &str, text: &str) -> Status {
-    Fault::in_field(Reason::FieldInvalid, name, format!("{name}: {text:?} cannot be read")).into()
+fn malformed(name: &str, text: &str, wanted: &str) -> Status {
+    Fault::in_field(Reason::FieldInvalid, name, format!("{name} is {text:?}: give {wanted}")).into()
 }
 
 fn unreadable(name: &str, failure: &Failure) -> Status {
     Fault::in_field(Reason::FieldInvalid, name, format!("{name}: {failure}: {}", failure.hint())).into()
 }
 
-/// The question that a request's parameters ask.
-async fn question(request: &Parts, grpc: &Upstream) -> Result<(QueryMetricsRequest, Format), Status> {
+/// The question that a request's parameters ask; `own` is the parameter that is none of a question's.
+async fn question(request: &Parts, own: &str, grpc: &Upstream) -> Result<(QueryMetricsRequest, Format), Status> {
     let accepts_csv = header_text(&request.headers, header::ACCEPT).starts_with("text/csv");
     let mut format = if accepts_csv { Format::Csv } else { Format::Json };
     let mut question = QueryMetricsRequest::default();
     let (mut from, mut to) = (None, None);
     for (name, text) in parameters(request) {
-        let number = || text.parse::<u32>().map_err(|_| malformed(&name, &text));
+        let number = || text.parse::<u32>().map_err(|_| malformed(&name, &text, "a whole number from 0 on"));
         let is_set = || match text.as_str() {
             "" | "1" | "true" => Ok(true),
             "0" | "false" => Ok(false),
-            _ => Err(malformed(&name, &text)),
+            _ => Err(malformed(&name, &text, "1 or true, 0 or false")),
         };
         match name.as_str() {
             "tenant" => question.tenant = text,
@@ -151,16 +152,19 @@ async fn question(request: &Parts, grpc: &Upstream) -> Result<(QueryMetricsReque
             "group_by" => question.group_by.extend(text.split(',').map(|name| name.trim().to_owned())),
             "from" => from = Some(text),
             "to" => to = Some(text),
-            "last" => question.last = Some(ask::duration(&text).ok_or_else(|| malformed("last", &text))?),
+            "last" => {
+                let last = ask::duration(&text);
+                question.last = Some(last.ok_or_else(|| malformed("last", &text, "a length such as 5m or 7d"))?);
+            }
             "interval" => question.interval = text,
             "zone" => question.time_zone = text,
             "basis" => {
                 let basis = Basis::from_str_name(&format!("BASIS_{}", text.to_uppercase().replace('-', "_")));
-                question.basis = basis.ok_or_else(|| malformed("basis", &text))?.into();
+                question.basis = basis.ok_or_else(|| malformed("basis", &text, "event, cohort or as-of"))?.into();
             }
             "clock" => {
                 let clock = Clock::from_str_name(&format!("CLOCK_{}", text.to_uppercase()));
-                question.clock = clock.ok_or_else(|| malformed("clock", &text))?.into();
+                question.clock = clock.ok_or_else(|| malformed("clock", &text, "calendar or business"))?.into();
             }
             "order_by" => question.order_by = text,
             "limit" => question.limit = number()?,
@@ -169,18 +173,17 @@ async fn question(request: &Parts, grpc: &Upstream) -> Result<(QueryMetricsReque
             "totals" => question.totals = is_set()?,
             "fill_gaps" => question.fill_gaps = is_set()?,
             "compare_to" => question.compare_to = text,
-            "format" => {
+            "format" if own == "format" => {
                 format = match text.as_str() {
                     "json" => Format::Json,
                     "csv" => Format::Csv,
-                    _ => return Err(malformed("format", &text)),
+                    _ => return Err(malformed("format", &text, "json or csv")),
                 }
             }
-            // Of a watch alone.
-            "every" => {}
+            name if name == own => {}
             unknown => {
-                let known: Vec<&str> = PARAMETERS.iter().map(|(name, ..)| *name).collect();
-                let message = format!("there is no parameter {unknown:?}: {}", known.join(", "));
+                let known: Vec<&str> = PARAMETERS.iter().map(|(name, ..)| *name).chain([own]).collect();
+                let message = format!("there is no parameter {unknown:?}: give {}", known.join(", "));
                 return Err(Fault::in_field(Reason::FieldInvalid, unknown, message).into());
             }
         }

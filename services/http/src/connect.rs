@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use deskpulse_edge::fault::{Fault, Reason};
 use deskpulse_edge::upstream::Upstream;
 use http::{Method, Request, Response, StatusCode, header};
@@ -19,6 +19,11 @@ use crate::{events, header_text, text};
 
 const JSON: &str = "application/json";
 const PROTO: &str = "application/proto";
+/// The header that says how long the caller waits.
+const TIMEOUT: &str = "connect-timeout-ms";
+
+/// What the names of methods begin with that change nothing.
+const READING: [&str; 5] = ["Query", "BatchQuery", "List", "Get", "Watch"];
 
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +74,7 @@ async fn answered(request: Request<Body>, grpc: Upstream) -> Result<Response<Bod
     };
     let answer = match patience {
         None => called.await?,
-        Some(patience) => tokio::time::timeout(patience, called)
-            .await
-            .map_err(|_| Status::deadline_exceeded(format!("not answered within {} ms", patience.as_millis())))??,
+        Some(patience) => tokio::time::timeout(patience, called).await.map_err(|_| overdue(patience))??,
     };
     Ok(match codec {
         Codec::Json => text(StatusCode::OK, JSON, call::to_json(&answer)?.to_string()),
@@ -79,13 +82,19 @@ async fn answered(request: Request<Body>, grpc: Upstream) -> Result<Response<Bod
     })
 }
 
+/// The caller has waited so long.
+pub(crate) fn overdue(patience: Duration) -> Status {
+    let message = format!("the {} ms of the call are over: give it longer, or ask for less", patience.as_millis());
+    Fault::in_field(Reason::DeadlineExceeded, TIMEOUT, message).into()
+}
+
 /// How long the caller waits.
 pub(crate) fn patience(request: &Request<Body>) -> Result<Option<Duration>, Status> {
-    match header_text(request.headers(), "connect-timeout-ms") {
+    match header_text(request.headers(), TIMEOUT) {
         "" => Ok(None),
         given => given.parse().map(|ms| Some(Duration::from_millis(ms))).map_err(|_| {
-            let message = format!("{given:?} is no number of milliseconds");
-            Fault::in_field(Reason::FieldInvalid, "connect-timeout-ms", message).into()
+            let message = format!("{given:?} is no number of milliseconds: send 5000 for five seconds");
+            Fault::in_field(Reason::FieldInvalid, TIMEOUT, message).into()
         }),
     }
 }
@@ -114,17 +123,41 @@ async fn body(request: Request<Body>, method: &MethodDescriptor) -> Result<(byte
             Ok((call::whole(request.into_body()).await?, codec))
         }
         // What only reads may be asked so, by a browser's EventSource for one.
-        Method::GET if ["Query", "List", "Get", "Watch"].iter().any(|verb| method.name().starts_with(verb)) => {
-            let query = request.uri().query().unwrap_or_default();
-            let message = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "message");
-            let message = message.map(|(_, message)| message.into_owned().into_bytes());
-            Ok((message.unwrap_or_else(|| b"{}".to_vec()).into(), Codec::Json))
+        Method::GET if READING.iter().any(|verb| method.name().starts_with(verb)) => {
+            in_query(request.uri().query().unwrap_or_default())
         }
         _ => {
             let message = format!("{} cannot be called by {}: use POST", method.name(), request.method());
             Err(Fault::new(Reason::UnknownMethod, message).into())
         }
     }
+}
+
+/// A message in a request's `message`, which `encoding` is of, in base64 where `base64` is 1.
+fn in_query(query: &str) -> Result<(bytes::Bytes, Codec), Status> {
+    let parameter = |wanted: &str| {
+        let mut all = form_urlencoded::parse(query.as_bytes());
+        all.find(|(name, _)| name == wanted).map(|(_, text)| text.into_owned())
+    };
+    let invalid = |field: &str, message: String| Status::from(Fault::in_field(Reason::FieldInvalid, field, message));
+    let codec = match parameter("encoding").as_deref() {
+        None | Some("json") => Codec::Json,
+        Some("proto") => Codec::Proto,
+        Some(other) => return Err(invalid("encoding", format!("encoding is {other:?}: send json or proto"))),
+    };
+    if let Some(other) = parameter("compression").filter(|it| !matches!(it.as_str(), "" | "identity")) {
+        return Err(invalid("compression", format!("compression is {other:?}: send the message as it is")));
+    }
+    let message = parameter("message");
+    let bytes = match (message, parameter("base64").as_deref()) {
+        (None, _) if codec == Codec::Json => b"{}".to_vec(),
+        (None, _) => Vec::new(),
+        (Some(message), None | Some("0")) => message.into_bytes(),
+        (Some(message), Some(_)) => URL_SAFE_NO_PAD
+            .decode(message.trim_end_matches('='))
+            .map_err(|error| invalid("message", format!("message is no base64 for URLs: {error}")))?,
+    };
+    Ok((bytes.into(), codec))
 }
 
 /// A refusal as Connect has it.

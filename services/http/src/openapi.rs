@@ -15,8 +15,8 @@ pub(crate) static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_st
 /// The page.
 pub(crate) static PAGE: LazyLock<String> = LazyLock::new(|| page(&document()));
 
-/// The parameters of `/api/v1/query`: name, whether it is required, and what it is.
-pub(crate) const PARAMETERS: [(&str, bool, &str); 19] = [
+/// The parameters of a question: name, whether it is required, and what it is.
+pub(crate) const PARAMETERS: [(&str, bool, &str); 18] = [
     ("tenant", true, "The tenant, or `-` for all."),
     (
         "metric",
@@ -39,8 +39,11 @@ pub(crate) const PARAMETERS: [(&str, bool, &str); 19] = [
     ("totals", false, "Totals beside the rows."),
     ("fill_gaps", false, "A row for every group and interval."),
     ("compare_to", false, "An earlier period: previous, 1d, 1w, 1mo, 1q, 1y."),
-    ("format", false, "json or csv; by the Accept header when absent."),
 ];
+/// That of `/api/v1/query` beside them.
+const FORMAT: (&str, bool, &str) = ("format", false, "json or csv; by the Accept header when absent.");
+/// That of `/api/v1/watch` beside them.
+pub(crate) const EVERY: (&str, bool, &str) = ("every", false, "The least time between two answers, as `1s`.");
 
 fn document() -> Value {
     let mut paths = Map::new();
@@ -52,24 +55,22 @@ fn document() -> Value {
         }
     }
     let parameter = |(name, required, description): &(&str, bool, &str)| json!({ "name": name, "in": "query", "required": required, "description": description, "schema": { "type": "string" } });
-    let parameters: Vec<Value> = PARAMETERS.iter().map(parameter).collect();
+    let parameters = |own| PARAMETERS.iter().chain([own]).map(parameter).collect();
     let get = |summary: &str, parameters: Vec<Value>, types: &[&str]| {
         let content: Map<String, Value> = types.iter().map(|it| ((*it).to_owned(), json!({}))).collect();
         json!({ "get": { "tags": ["web"], "summary": summary, "parameters": parameters, "responses": { "200": { "description": "OK", "content": content } } } })
     };
-    let watched = PARAMETERS.iter().filter(|(name, ..)| *name != "format").map(parameter);
-    let every = parameter(&("every", false, "The least time between two answers, as `1s`."));
     for (path, summary, parameters, types) in [
         (
             "/api/v1/query",
             "A question in the words of the command line",
-            parameters,
+            parameters(&FORMAT),
             &["application/json", "text/csv"][..],
         ),
         (
             "/api/v1/watch",
             "The same, answered again whenever the answer changes",
-            watched.chain([every]).collect(),
+            parameters(&EVERY),
             &["text/event-stream"],
         ),
         ("/metrics", "What Prometheus reads", Vec::new(), &["text/plain"]),

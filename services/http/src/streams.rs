@@ -60,7 +60,7 @@ impl Over {
     async fn status(&self) -> Status {
         let Some((patience, at)) = self.0 else { return std::future::pending().await };
         sleep_until(at).await;
-        Status::deadline_exceeded(format!("the {} ms of the call are over", patience.as_millis()))
+        connect::overdue(patience)
     }
 }
 

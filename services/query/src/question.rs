@@ -226,7 +226,11 @@ impl Question {
 
     /// What aggregation has to collect for all sheets, of certain groups only where these are given.
     pub(crate) fn plans(&self, only: Option<&Only>) -> Vec<Plan> {
-        self.all_sheets().map(|sheet| self.plan(sheet, only)).collect()
+        let mut plans: Vec<Plan> = self.all_sheets().map(|sheet| self.plan(sheet, only)).collect();
+        if let Some(rows) = plans.first_mut().filter(|_| self.fill_gaps) {
+            rows.rows_a_group = self.sheets.rows.buckets.len();
+        }
+        plans
     }
 
     /// What aggregation has to collect for a sheet: the parts of all metrics, one after the other.
@@ -239,6 +243,7 @@ impl Question {
             only: only.filter(|_| sheet.has_groups).cloned(),
             cut: sheet.cut.clone(),
             now: self.now,
+            rows_a_group: 1,
         }
     }
 }

@@ -57,6 +57,7 @@ fn plan(plan: &Plan) -> CollectPlan {
         buckets: plan.cut.buckets().to_vec(),
         now_ms: plan.now.millis(),
         only: plan.only.as_ref().map(selection),
+        rows_a_group: u32::try_from(plan.rows_a_group).unwrap_or(u32::MAX),
     }
 }
 

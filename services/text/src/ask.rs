@@ -19,8 +19,8 @@ pub fn metric(text: &str) -> Result<MetricSelection, Failure> {
     for option in options.split(',').map(str::trim).filter(|option| !option.is_empty()) {
         add_option(&mut selection, option).ok_or_else(|| {
             let message = format!("\"{option}\" in \"{text}\" is no option of a metric");
-            let hint = "write a percentile (p50, p99.9), a share (<=24h), within=1h, short=5s, variant=NAME, currency=EUR \
-                        or feature=NAME, separated by commas";
+            let hint = "write a percentile (p50, p99.9), a share (<=24h), histogram, within=1h, short=5s, variant=NAME, \
+                        currency=EUR or feature=NAME, separated by commas";
             Failure::new(message, hint)
         })?;
     }
@@ -42,6 +42,8 @@ fn add_option(selection: &mut MetricSelection, option: &str) -> Option<()> {
             "feature" => selection.feature = text?,
             _ => return None,
         }
+    } else if option == "histogram" {
+        selection.histogram = true;
     } else {
         let percentile = option.strip_prefix('p')?.parse().ok()?;
         selection.percentiles.push(Some(percentile).filter(|percentile| (0.0..=100.0).contains(percentile))?);
@@ -101,6 +103,7 @@ mod tests {
         assert_eq!(selection.at_most.iter().map(|bound| bound.seconds).collect::<Vec<_>>(), [86_400, 5_400]);
         assert_eq!(selection.within.unwrap().seconds, 20);
         assert!(metric("resolutions").unwrap().percentiles.is_empty());
+        assert!(metric("x:p50,histogram").unwrap().histogram && !metric("histogram:p50").unwrap().histogram);
         assert_eq!(metric("x:<=500ms").unwrap().at_most[0].nanos, 500_000_000);
         let selection = metric("x:short=3s, variant = of_offered,currency=EUR,feature=dark mode: a=b").unwrap();
         assert_eq!(selection.short_abandon.unwrap().seconds, 3);

@@ -1,5 +1,7 @@
 //! An answer as lines of text: CSV with exact numbers, and the pieces tables share with it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use deskpulse_proto::v1::{Clock, MetricRow, MetricValue, QueryMetricsResponse, ShareValue};
 use jiff::Timestamp;
 
@@ -33,6 +35,8 @@ pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String,
     let further: Vec<String> =
         earlier_percentiles.iter().chain(&earlier_shares).map(|name| format!("earlier_{name}")).collect();
     header.extend(further.iter().map(String::as_str));
+    let has_histograms = answer.rows.iter().flat_map(|row| &row.values).any(|value| !value.histogram.is_empty());
+    header.extend(has_histograms.then_some("histogram"));
     writer.write_record(&header)?;
     let rows = answer.rows.iter().map(|row| (row, RowKind::of(row)));
     let group_totals = answer.group_totals.iter().map(|row| (row, RowKind::GroupTotal));
@@ -65,6 +69,7 @@ pub fn csv(answer: &QueryMetricsResponse, group_by: &[String]) -> Result<String,
             };
             cells.extend(earlier_percentiles.iter().map(of_earlier(percentile)));
             cells.extend(earlier_shares.iter().map(of_earlier(share)));
+            cells.extend(has_histograms.then(|| STANDARD.encode(&value.histogram)));
             writer.write_record(&cells)?;
         }
     }

@@ -135,7 +135,7 @@ fn a_filter_that_cannot_be_read_says_where() {
             ("(channel = email", "MALFORMED_FILTER", "position 16"),
             ("channel = email)", "MALFORMED_FILTER", "position 15"),
             ("channel = \"email", "MALFORMED_FILTER", "position 10"),
-            ("channel > email", "MALFORMED_FILTER", "position 8"),
+            ("channel > email", "MALFORMED_FILTER", "\"email\" at position 10 is not"),
             ("channel = email and topic = a", "MALFORMED_FILTER", "position 16"),
             ("channel IN ()", "MALFORMED_FILTER", "position 12"),
             ("éclair = a", "UNKNOWN_DIMENSION", "position 0"),

@@ -243,7 +243,15 @@ impl World {
             filter: Filter::Everything,
         };
         let group_by = vec![Dimension::Team];
-        let plan = Plan { parts: vec![part], filter: Filter::Everything, group_by, only: None, cut, now: self.now };
+        let plan = Plan {
+            parts: vec![part],
+            filter: Filter::Everything,
+            group_by,
+            only: None,
+            cut,
+            now: self.now,
+            rows_a_group: 1,
+        };
         let rows = self.collect(&plan).into_iter();
         rows.map(|((group, bucket), partials)| ((bucket, group), partials[0].clone())).collect()
     }
@@ -266,7 +274,15 @@ impl World {
         let end = Timestamp::clamped(START_MS + 100_000_000);
         let (cut, _) = cut(start, end, Some(Interval::Day), &[], &jiff::tz::TimeZone::UTC).expect("cuts");
         let group_by = vec![Dimension::Team, Dimension::Agent, Dimension::Tag];
-        let plan = Plan { parts: parts(), filter: Filter::Everything, group_by, only: None, cut, now: self.now };
+        let plan = Plan {
+            parts: parts(),
+            filter: Filter::Everything,
+            group_by,
+            only: None,
+            cut,
+            now: self.now,
+            rows_a_group: 1,
+        };
         let rows = self.collect(&plan);
         let is_something = |partials: &Vec<_>| partials.iter().any(|partial| *partial != Partial::default());
         rows.into_iter().filter(|(_, partials)| is_something(partials)).collect()

@@ -86,7 +86,7 @@ impl Script<'_> {
     /// Sets or clears a custom dimension with the last event, at times.
     fn attributes(&mut self) {
         if self.one_in(8) {
-            let value = self.pick(&["gold", "silver", ""]).to_owned();
+            let value = self.pick(&["gold", "9", "12.50", ""]).to_owned();
             self.events.last_mut().expect("an event").attributes.insert("plan".to_owned(), value);
         }
     }

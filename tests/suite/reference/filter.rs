@@ -1,4 +1,4 @@
-//! Filters over dimensions: `=`, `!=`, `:*`, `IN`, AND, OR (binds tighter), NOT and brackets.
+//! Filters over dimensions: `=`, `!=`, `:*`, `IN`, order among numbers, AND, OR (binds tighter), NOT and brackets.
 
 use super::Dimensions;
 
@@ -22,7 +22,10 @@ fn words(filter: &str) -> Vec<String> {
         match character {
             ' ' => {}
             '"' => words.push(std::iter::once('"').chain(characters.by_ref().take_while(|c| *c != '"')).collect()),
-            '!' if characters.next_if_eq(&'=').is_some() => words.push("!=".to_owned()),
+            '!' | '<' | '>' => {
+                let equals = characters.next_if_eq(&'=');
+                words.push([character].into_iter().chain(equals).collect());
+            }
             '=' | ':' | '*' | '(' | ')' | ',' => words.push(character.to_string()),
             _ => {
                 let mut word = character.to_string();
@@ -95,6 +98,16 @@ impl Reader<'_> {
             }
             "=" => values.contains(&self.take().trim_start_matches('"')),
             "!=" => !values.contains(&self.take().trim_start_matches('"')),
+            "<" | "<=" | ">" | ">=" => {
+                let bound: f64 = self.take().parse().expect("a number");
+                let holds = |value: f64| match sign.as_str() {
+                    "<" => value < bound,
+                    "<=" => value <= bound,
+                    ">" => value > bound,
+                    _ => value >= bound,
+                };
+                values.iter().filter_map(|value| value.parse().ok()).any(holds)
+            }
             "IN" => {
                 assert!(self.take_if("("), "a list");
                 let mut holds = false;

@@ -243,7 +243,9 @@ fn filter(random: &mut Random, dimensions: &[&str]) -> String {
     let mut one = || {
         let name = pick(random, dimensions);
         let value = pick(random, values(name));
+        let is_number = value.parse::<u32>().is_ok();
         match random.below(5) {
+            0 | 1 if is_number => format!("{name} {} {value}", pick(random, &["<", "<=", ">", ">="])),
             0 => format!("{name}:*"),
             1 => format!("{name} != \"{value}\""),
             2 => format!("NOT {name} = \"{value}\""),
@@ -268,7 +270,7 @@ fn values(dimension: &str) -> &'static [&'static str] {
         "language" => &["de"],
         "direction" => &["inbound", "outbound"],
         "tag" => &["x", "y"],
-        "attributes.plan" => &["gold", "silver"],
+        "attributes.plan" => &["gold", "9", "10"],
         "quick_reply" => &["QR1"],
         "outcome" => &["answered", "abandoned"],
         "state" => &["available", "busy", "offline"],

@@ -153,15 +153,17 @@ fn distinct_customers_are_served_however_many_conversations_they_have() {
 fn custom_dimensions_filter_and_group_as_any_other() {
     check(
         "
-        09:00 c1 opened attr.site=bonn attr.plan=pro
-        09:00 c2 opened attr.site=bonn
-        09:00 c3 opened attr.site=kiel
+        09:00 c1 opened attr.site=bonn attr.plan=pro attr.seats=10
+        09:00 c2 opened attr.site=bonn attr.seats=9
+        09:00 c3 opened attr.site=kiel attr.seats=many
         09:10 c3 updated attr.site=bonn
         09:20 c3 reply A
         = conversations_opened group=attributes.site
         | bonn count 2
         | kiel count 1
         = conversations_opened filter=attributes.plan=pro count 1
+        = conversations_opened filter=attributes.seats>9 count 1
+        = conversations_opened filter=attributes.seats<=10 count 2
         = messages_sent group=attributes.site
         | bonn count 1
         ",

@@ -306,10 +306,11 @@ fn of_no_conversation(filter: &Filter) -> Option<&Dimension> {
         Filter::Everything => return None,
         Filter::And(filters) | Filter::Or(filters) => return filters.iter().find_map(of_no_conversation),
         Filter::Not(filter) => return of_no_conversation(filter),
-        Filter::Equals { dimension, .. } | Filter::Prefix { dimension, .. } | Filter::OneOf { dimension, .. } => {
-            dimension
-        }
-        Filter::IsSet(dimension) => dimension,
+        Filter::Equals { dimension, .. }
+        | Filter::Prefix { dimension, .. }
+        | Filter::OneOf { dimension, .. }
+        | Filter::Ordered { dimension, .. }
+        | Filter::IsSet(dimension) => dimension,
     };
     let is_known = matches!(
         dimension,
